@@ -1,0 +1,1 @@
+"""The agent: prompts, policies and the loop of trials and reflections."""

@@ -167,6 +167,8 @@ class Episode(Noun):
     trial_limit: int = Field(default=3, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     seed: int = 0
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings of the environment that it was played with (dialect, reward form, database)."""
     trials: tuple[Trial, ...] = ()
     reflections: tuple[Reflection, ...] = ()
     state: EpisodeState = EpisodeState.RUNNING

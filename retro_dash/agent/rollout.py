@@ -104,7 +104,6 @@ class Player:
         reflector: Policy,
         record: Record,
         *,
-        options: Options | None = None,
         limits: Limits | None = None,
         on_text: OnText | None = None,
     ) -> None:
@@ -112,7 +111,7 @@ class Player:
         self.kind = kind
         self.limits = limits or Limits()
         self.proposal: Proposal | None = None
-        self._open, self._options = open_environment, options or {}
+        self._open, self._options = open_environment, episode.options
         self._planner, self._reflector = planner, reflector
         self._record_event, self._on_text = record, on_text
         self._seat: _Seat | None = None

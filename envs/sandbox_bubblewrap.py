@@ -1,0 +1,104 @@
+"""What bubblewrap is told, and the limits and the user that a command gets inside it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from envs.sandbox_types import Limits, Mount, Slot
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What programs need of /etc: links such as awk -> mawk, the linker's cache, the time zone. No users, no hosts.
+_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "magic", "mke2fs.conf")
+_SYSTEM = ("usr", "etc", "proc", "dev", "tmp")
+_OPEN_FILES = 256
+_MEBIBYTE = 1 << 20
+
+
+def options(
+    mounts: Sequence[Mount], cwd: str, env: Mapping[str, str], limits: Limits, descriptors: Mapping[str, int]
+) -> bytes:
+    """bubblewrap's options, to be read by `--args FD`: a command line could be read inside the sandbox, and these
+    name folders of the host. `descriptors`: option (`info-fd`, `block-fd`, `seccomp`) -> inherited descriptor."""
+    words = [*_isolation(), *_folders(mounts, limits), "--chdir", cwd, "--clearenv"]
+    for name, value in {"PATH": PATH, **env}.items():
+        words += ["--setenv", name, value]
+    for option, descriptor in descriptors.items():
+        words += [f"--{option}", str(descriptor)]
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
+
+
+def limited(argv: Sequence[str], limits: Limits, slot: Slot | None, *, has_cpu_limit: bool) -> list[str]:
+    """`argv` under resource limits and, given a slot that is not ourselves, as its user without any privilege."""
+    words = [
+        "/usr/bin/prlimit",
+        f"--as={limits.memory_bytes}",
+        f"--fsize={limits.file_bytes}",
+        f"--nofile={_OPEN_FILES}",
+        f"--nproc={limits.processes}",
+        "--core=0",
+    ]
+    if has_cpu_limit:
+        words.append(f"--cpu={math.ceil(limits.seconds) + 1}")
+    if slot is not None and slot.uid != os.geteuid():
+        words += [
+            "/usr/bin/setpriv",
+            f"--reuid={slot.uid}",
+            f"--regid={slot.gid}",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+        ]
+    return [*words, *argv]
+
+
+def _isolation() -> list[str]:
+    words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    words += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if os.geteuid() == 0:
+        # Only until setpriv has become the slot's user. A user namespace would leave files owned by the real root.
+        return [*words, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+    return [*words, "--unshare-user", "--disable-userns"]
+
+
+def _folders(mounts: Sequence[Mount], limits: Limits) -> list[str]:
+    """Mounts in an order in which the later ones lie on the earlier: root, system, scratch, then the rest."""
+    root = [mount for mount in mounts if mount.target == "/"]
+    words = [word for mount in root for word in _bind(mount)]
+    words += ["--ro-bind", "/usr", "/usr"]
+    if not root:
+        for link, target in system_links().items():
+            words += ["--symlink", target, link]
+    words += ["--perms", "0755", "--size", str(_MEBIBYTE), "--tmpfs", "/etc"]
+    for name in _ETC:
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += ["--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108
+    if not root:
+        words += ["--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", "/tmp"]  # noqa: S108
+    for mount in mounts:
+        if mount.target != "/":
+            words += [*_parents(mount.target), *_bind(mount)]
+    words += ["--remount-ro", "/etc"]
+    return words if root else [*words, "--remount-ro", "/"]
+
+
+def _parents(target: str) -> list[str]:
+    """Folders above a mount; left to itself bubblewrap makes them so that only their owner may enter."""
+    parents = [path for path in reversed(Path(target).parents) if path != Path("/")]
+    if not parents or parents[0].name in _SYSTEM:
+        return []
+    return [word for path in parents for word in ("--perms", "0755", "--dir", str(path))]
+
+
+def _bind(mount: Mount) -> list[str]:
+    return ["--bind" if mount.is_writable else "--ro-bind", str(mount.source), mount.target]
+
+
+def system_links() -> dict[str, str]:
+    """`/bin`, `/lib64` and the like, where they are links into /usr: link -> target."""
+    names = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+    return {f"/{name}": os.readlink(f"/{name}") for name in names if Path(f"/{name}").is_symlink()}

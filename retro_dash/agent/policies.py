@@ -1,0 +1,83 @@
+"""Which policies there are, by the names that people choose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from data.errors import BadFile, UnknownName
+from envs.base import EnvironmentKind
+from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
+
+EXPERT = "expert"
+SCRIPTED = "scripted:"
+Role = Literal["planner", "reflector"]
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """A policy as it is offered to people."""
+
+    name: str
+    label: str
+    detail: str
+    available: bool = True
+
+
+class ModelServer(Protocol):
+    """The engine as the agent sees it."""
+
+    def model_names(self) -> list[str]:
+        """Models and adapters that can be asked now; empty while the engine is not ready."""
+        ...
+
+    def default_model(self) -> str | None:
+        """The base model's name, known before the engine is ready."""
+        ...
+
+    def policy(self, name: str) -> Policy:
+        """A policy that asks the engine for `name`. Raises UnknownName or EngineError."""
+        ...
+
+
+def make_policy(name: str, role: Role, kind: EnvironmentKind, server: ModelServer | None) -> Policy:
+    """The policy called `name`: `expert`, `scripted:FILE` or a model or adapter of the engine."""
+    if name == EXPERT:
+        return ExpertPolicy(kind.expert, role)
+    if name.startswith(SCRIPTED):
+        return ScriptedPolicy(_read_replies(Path(name.removeprefix(SCRIPTED))), name)
+    if server is None:
+        raise UnknownName(role, name, [EXPERT, f"{SCRIPTED}FILE"])
+    return server.policy(name)
+
+
+def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:
+    """All that can be chosen now, the scripted expert first."""
+    expert = PolicyChoice(EXPERT, "Scripted expert", "Rules written by hand for each environment; not a model.")
+    if server is None:
+        return [expert]
+    ready = server.model_names()
+    base = server.default_model()
+    names = ready or ([base] if base else [])
+    models = [
+        PolicyChoice(
+            name,
+            name,
+            "Base model, untrained for these tasks." if name == base else "Adapter or model served by the engine.",
+            name in ready,
+        )
+        for name in names
+    ]
+    return [expert, *models]
+
+
+def _read_replies(path: Path) -> list[str]:
+    try:
+        replies = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path} is not a JSON list of replies: {error}.") from error
+    if not isinstance(replies, list) or not replies or not all(isinstance(reply, str) for reply in replies):
+        raise BadFile(f"{path} must hold a JSON list of at least one text, each the whole reply of one turn.")
+    return [str(reply) for reply in replies]

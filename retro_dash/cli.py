@@ -1,0 +1,66 @@
+"""`retro-dash COMMAND`: parse, load the settings, run one verb. Every error is one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from data.errors import RetroDashError
+from retro_dash.settings import load_settings
+
+COMMANDS = {
+    "web": ("retro_dash.commands.web", "start the dashboard"),
+    "play": ("retro_dash.commands.play", "play episodes without a page"),
+    "episodes": ("retro_dash.commands.episodes", "list or show stored episodes"),
+    "envs": ("retro_dash.commands.envs", "check the environments, replay recorded actions"),
+    "doctor": ("retro_dash.commands.doctor", "say what this machine can do, and how to get what is missing"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser(list(sys.argv[1:] if argv is None else argv))
+    arguments = parser.parse_args(argv)
+    try:
+        settings = load_settings(
+            {
+                "home": arguments.home,
+                "engine": arguments.engine,
+                "model": arguments.model,
+                **getattr(arguments, "settings", {}),
+            }
+        )
+        return int(import_module(COMMANDS[arguments.command][0]).run(arguments, settings))
+    except RetroDashError as error:
+        if arguments.json:
+            print(json.dumps({"error": type(error).__name__, "detail": str(error)}))
+        print(f"retro-dash: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("retro-dash: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="retro-dash", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    wanted = next((word for word in argv if word in COMMANDS), None)
+    for name, (module, help_text) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        command.add_argument("--home", type=Path, help="folder of the store, runs and models (default ./.retro)")
+        command.add_argument("--engine", help="embedded, vllm, none, or the URL of an OpenAI-compatible server")
+        command.add_argument("--model", help="what the engine serves: a name, a local folder or a hub id")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        if name == wanted:  # Only the command that runs is imported.
+            import_module(module).add_arguments(command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""Everything that a person or a script can do, in one place. The hub holds one; pages, API and CLI call it."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from data.errors import BadInput, Refused, UnknownName
+from data.events import EpisodeStarted, Event, EventBody, RunCreated
+from data.rows import EpisodePage
+from data.store import Store
+from data.types import Episode, Run, RunState, Strategy, Task, Turn
+from envs import ENVIRONMENTS, environment_kind
+from envs.base import EnvironmentKind, Options
+from envs.isolated import EnvironmentPool
+from envs.replay import ReplayReport, replay_episode
+from retro_dash.agent.policies import EXPERT, ModelServer, make_policy, policy_choices
+from retro_dash.agent.rollout import Limits, Player, fork_episode
+from retro_dash.live import LiveEpisode
+from retro_dash.present import episode_markdown, page_episode, public_metadata
+from retro_dash.settings import Settings
+
+VERSION = "0.1.0"
+WHOLE_EPISODE_TURNS = 200
+"""An episode with more turns than this is read in pieces."""
+FIRST_TURNS = 50
+
+
+class LiveRequest(BaseModel):
+    """What a new live episode is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: str
+    task_id: str
+    split: str | None = None
+    planner: str = EXPERT
+    reflector: str = EXPERT
+    strategy: Strategy = Strategy.REFLEXION
+    temperature: float = Field(default=0.0, ge=0, le=5)
+    seed: int = Field(default=0, ge=0)
+    trial_limit: int = Field(default=3, ge=1, le=100)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class EngineHandle(ModelServer, Protocol):
+    """The engine as the hub sees it."""
+
+    def status(self) -> dict[str, JsonValue]: ...
+
+
+class Service:
+    """One store, one pool of environments, one engine, the live episodes."""
+
+    def __init__(self, settings: Settings, store: Store, engine: EngineHandle | None = None) -> None:
+        self.settings, self.store, self.engine = settings, store, engine
+        self.pool = EnvironmentPool()
+        self._live: OrderedDict[str, LiveEpisode] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # Environments, tasks, policies
+
+    def environments(self) -> list[dict[str, JsonValue]]:
+        """All environments and whether they work here."""
+        return [_describe(environment_kind(name)) for name in ENVIRONMENTS]
+
+    def tasks(
+        self, env: str, split: str | None = None, query: str = "", limit: int = 50, offset: int = 0
+    ) -> dict[str, JsonValue]:
+        """A page of an environment's bundled tasks whose id or instruction holds `query`."""
+        kind = environment_kind(env)
+        words = query.lower().split()
+        found = [
+            task
+            for task in bundled_tasks(env, _known_split(kind, split))
+            if all(word in f"{task.id} {task.instruction}".lower() for word in words)
+        ]
+        page = found[offset : offset + limit]
+        return {"total": len(found), "tasks": [_public_task(task, kind) for task in page]}
+
+    def random_task(self, env: str, split: str | None = None, seed: int | None = None) -> dict[str, JsonValue]:
+        """One bundled task, drawn at random."""
+        kind = environment_kind(env)
+        draw = random.Random(seed)  # noqa: S311 - a choice of task, no secret
+        return _public_task(draw.choice(bundled_tasks(env, _known_split(kind, split))), kind)
+
+    def policies(self) -> dict[str, JsonValue]:
+        """Planners and reflectors that can be chosen now."""
+        choices: list[JsonValue] = [asdict(choice) for choice in policy_choices(self.engine)]
+        return {"planners": choices, "reflectors": choices}
+
+    def status(self) -> dict[str, JsonValue]:
+        """What the top bar shows."""
+        engine: JsonValue = (
+            self.engine.status() if self.engine else {"state": "stopped", "model": None, "detail": "No engine."}
+        )
+        with self._lock:
+            busy = sum(live.is_busy for live in self._live.values())
+        return {
+            "version": VERSION,
+            "home": str(self.settings.home),
+            "engine": engine,
+            "live": {"open": len(self._live), "busy": busy},
+            "storage": {"read_only": self.store.is_read_only},
+        }
+
+    # Live episodes
+
+    def open_live(self, request: LiveRequest) -> dict[str, JsonValue]:
+        """Begin a live episode; nothing is played yet."""
+        kind = environment_kind(request.env)
+        task = find_task(request.env, request.task_id, request.split)
+        availability = kind.check()
+        if not availability.works:
+            raise Refused(f"{kind.title} does not work on this machine: {availability.detail}")
+        episode_id, run_id = new_id("ep"), new_id("play")
+        episode = Episode(
+            id=episode_id,
+            task=task,
+            run_id=run_id,
+            created_at=_now(),
+            **request.model_dump(exclude={"env", "task_id", "split"}),
+        )
+        return self._begin(episode).state()
+
+    def live(self, episode_id: str) -> LiveEpisode:
+        """The live episode, rebuilt from the store when this hub does not hold it. Raises UnknownName, Refused."""
+        with self._lock:
+            live = self._live.get(episode_id)
+            if live is not None:
+                self._live.move_to_end(episode_id)
+                return live
+        episode = self.store.episode(episode_id, with_tokens=True)
+        live = self._make_live(episode, self.store.last_seq(episode.run_id) + 1)
+        return self._keep(live)
+
+    def live_state(self, episode_id: str) -> dict[str, JsonValue]:
+        return self.live(episode_id).state()
+
+    def live_list(self) -> list[dict[str, JsonValue]]:
+        """The episodes that are live in this hub, newest first."""
+        with self._lock:
+            lives = list(self._live.values())
+        return [live.state(with_episode=False) for live in reversed(lives)]
+
+    def fork(
+        self,
+        episode_id: str,
+        trial: int,
+        turn: int,
+        *,
+        planner: str | None = None,
+        thought: str | None = None,
+        action: str | None = None,
+    ) -> dict[str, JsonValue]:
+        """A new live episode that leaves the old one at a turn; with an action, that action is played first."""
+        parent = self.store.episode(episode_id, with_tokens=True)
+        child = fork_episode(
+            parent, trial, turn, episode_id=new_id("ep"), run_id=new_id("play"), planner=planner or None
+        )
+        live = self._begin(child)
+        if thought is not None or action is not None:
+            live.step(thought=thought, action=action)
+        return live.state()
+
+    def _begin(self, episode: Episode) -> LiveEpisode:
+        run = Run(
+            id=episode.run_id,
+            kind="play",
+            name=f"play {episode.task.id}",
+            state=RunState.RUNNING,
+            created_at=episode.created_at,
+            started_at=episode.created_at,
+        )
+        live = self._make_live(episode, 2)
+        started = EpisodeStarted(episode=episode)
+        self.store.append(
+            [
+                Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run)),
+                Event(run_id=run.id, seq=1, at=run.created_at, body=started),
+            ]
+        )
+        return self._keep(live)
+
+    def _make_live(self, episode: Episode, next_seq: int) -> LiveEpisode:
+        kind = environment_kind(episode.task.env)
+        planner = make_policy(episode.planner, "planner", kind, self.engine)
+        reflector = make_policy(episode.reflector, "reflector", kind, self.engine)
+        numbers = count(next_seq)
+
+        def store(body: EventBody) -> None:
+            self.store.append([Event(run_id=episode.run_id, seq=next(numbers), at=_now(), body=body)])
+
+        def make_player(record: Callable[[EventBody], None]) -> Player:
+            return Player(
+                episode,
+                kind,
+                self.pool.open,
+                planner,
+                reflector,
+                record,
+                limits=Limits(),
+                on_text=lambda role, text: live.stream_text(role, text),
+            )
+
+        live = LiveEpisode(make_player, store)
+        return live
+
+    def _keep(self, live: LiveEpisode) -> LiveEpisode:
+        with self._lock:
+            kept = self._live.setdefault(live.episode.id, live)
+            idle = [key for key, other in self._live.items() if not other.is_busy and other is not kept]
+            surplus = len(self._live) - self.settings.live_limit
+            closing = [self._live.pop(key) for key in idle[: max(0, surplus)]]
+        for other in closing:
+            other.close()
+        return kept
+
+    # Stored episodes
+
+    def episodes(
+        self, filter_text: str = "", sort: str = "-created_at", limit: int = 50, offset: int = 0
+    ) -> EpisodePage:
+        """A page of stored episodes. Raises BadInput for a filter or sort that does not read."""
+        return self.store.episode_rows(filter_text, sort=sort, limit=limit, offset=offset)
+
+    def episode(self, episode_id: str) -> dict[str, JsonValue]:
+        """An episode without token ids; of a very long one only the first turns of each trial."""
+        episode = self.store.episode(episode_id)
+        counts: dict[str, JsonValue] = {str(trial.index): len(trial.turns) for trial in episode.trials}
+        total = sum(len(trial.turns) for trial in episode.trials)
+        if total > WHOLE_EPISODE_TURNS:
+            cut = tuple(t.model_copy(update={"turns": t.turns[:FIRST_TURNS]}) for t in episode.trials)
+            episode = episode.model_copy(update={"trials": cut})
+        return {**page_episode(episode), "turn_counts": counts}
+
+    def turns(self, episode_id: str, trial: int, start: int, stop: int) -> list[Turn]:
+        """Turns `start` to `stop` (from 1, `stop` not included) of a trial."""
+        return list(self.store.turns(episode_id, trial, start, stop))
+
+    def markdown(self, episode_id: str) -> str:
+        return episode_markdown(self.store.episode(episode_id))
+
+    def replay(self, episode_id: str) -> ReplayReport:
+        """Play the recorded actions again and say whether the environment answers the same."""
+        return replay_episode(self.store.episode(episode_id), self.pool.open)
+
+    def close(self) -> None:
+        """Interrupt live episodes (they can be continued) and free everything."""
+        with self._lock:
+            lives = list(self._live.values())
+            self._live.clear()
+        for live in lives:
+            live.close()
+        self.pool.close()
+        self.store.close()
+
+
+def new_id(prefix: str) -> str:
+    """An id that sorts by time and cannot be guessed: `ep-20261120-081500-3f9c2a`."""
+    return f"{prefix}-{_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+@lru_cache(maxsize=64)
+def bundled_tasks(env: str, split: str) -> list[Task]:
+    """Bundled tasks of a split, read once."""
+    return environment_kind(env).bundled(split)
+
+
+def find_task(env: str, task_id: str, split: str | None = None) -> Task:
+    """The bundled task called `task_id`. Raises UnknownName with some known ids."""
+    kind = environment_kind(env)
+    splits = [_known_split(kind, split)] if split else list(kind.splits)
+    known: list[str] = []
+    for name in splits:
+        for task in bundled_tasks(env, name):
+            if task.id == task_id:
+                return task
+            known.append(task.id)
+    raise UnknownName(f"{env} task", task_id, known[:12])
+
+
+def read_tasks(env: str, path: Path, options: Options) -> list[Task]:
+    """Tasks from a file in the environment's public format. Raises BadFile, BadInput when it holds none."""
+    tasks = environment_kind(env).read(path, options)
+    if not tasks:
+        raise BadInput(f"{path} holds no tasks for {env}.")
+    return tasks
+
+
+def _known_split(kind: EnvironmentKind, split: str | None) -> str:
+    if split is None or split == "":
+        return kind.splits[0]
+    if split not in kind.splits:
+        raise UnknownName(f"split of {kind.name}", split, kind.splits)
+    return split
+
+
+def _describe(kind: EnvironmentKind) -> dict[str, JsonValue]:
+    availability = kind.check()
+    return {
+        "name": kind.name,
+        "title": kind.title,
+        "summary": kind.summary,
+        "turn_limit": kind.turn_limit,
+        "success_rule": kind.success_rule,
+        "splits": list(kind.splits),
+        "options": dict(kind.options),
+        "works": availability.works,
+        "detail": availability.detail,
+    }
+
+
+def _public_task(task: Task, kind: EnvironmentKind) -> dict[str, JsonValue]:
+    """A task without its gold."""
+    return {
+        "id": task.id,
+        "env": task.env,
+        "split": task.split,
+        "instruction": task.instruction,
+        "turn_limit": task.turn_limit or kind.turn_limit,
+        "metadata_public": public_metadata(task),
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

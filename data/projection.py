@@ -1,0 +1,390 @@
+"""Events become rows: the pure half of the store's only write.
+
+A `Projection` takes a batch of events one by one and collects the rows that they add (`inserts`) and the values that
+they change in rows already stored (`changes`). It knows an episode by its `Tally`: enough to keep the list's columns
+and the reflections' gains right without reading the episode back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from data.errors import BadInput, UnknownName
+from data.events import (
+    AdapterPublished,
+    DatasetFrozen,
+    EpisodeFinished,
+    EpisodeStarted,
+    Event,
+    LabelMade,
+    MetricsLogged,
+    ReflectionWritten,
+    RunCreated,
+    RunStateChanged,
+    TrialFinished,
+    TrialStarted,
+    TurnTaken,
+)
+from data.types import Completion, Episode, EpisodeState, Label, Reflection, RunState, StopReason, Trial, Turn
+
+Row = tuple[Any, ...]
+ENDED_RUNS = {RunState.FINISHED, RunState.FAILED, RunState.CANCELLED}
+
+
+class Change(NamedTuple):
+    """New values for stored rows: `UPDATE table SET values WHERE keys`."""
+
+    table: str
+    values: dict[str, Any]
+    keys: dict[str, Any]
+
+
+@dataclass
+class TrialTally:
+    turns: int = 0
+    last_turn: int = 0
+    reward: float = 0.0
+    success: bool = False
+    stop_reason: StopReason | None = None
+
+
+@dataclass
+class Tally:
+    """What the store remembers of an episode while events arrive."""
+
+    number: int
+    state: EpisodeState
+    trials: dict[int, TrialTally] = field(default_factory=dict)
+    gains: dict[int, float | None] = field(default_factory=dict)
+    """Gain of the reflection after each trial that has one."""
+
+    @classmethod
+    def load(cls, number: int, state: str, text: str) -> Tally:
+        stored = json.loads(text)
+        trials = {
+            index: TrialTally(turns, last, reward, success, StopReason(stop) if stop else None)
+            for index, turns, last, reward, success, stop in stored["trials"]
+        }
+        return cls(number, EpisodeState(state), trials, dict(stored["gains"]))
+
+    def trial(self, episode_id: str, index: int) -> TrialTally:
+        if index not in self.trials:
+            raise BadInput(f"Episode {episode_id} has no trial {index}; it has {len(self.trials)}.")
+        return self.trials[index]
+
+    def gain(self, after_trial: int) -> float | None:
+        """Reward of the next trial minus reward of this one, once both have ended."""
+        before, after = self.trials.get(after_trial), self.trials.get(after_trial + 1)
+        if before is None or after is None or before.stop_reason is None or after.stop_reason is None:
+            return None
+        return after.reward - before.reward
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of `episodes` that follow from trials and reflections."""
+        ended = [self.trials[index] for index in sorted(self.trials) if self.trials[index].stop_reason is not None]
+        gains = [gain for gain in self.gains.values() if gain is not None]
+        return {
+            "state": self.state.value,
+            "success": any(trial.success for trial in ended),
+            "trial_count": len(self.trials),
+            "turn_count": sum(trial.turns for trial in self.trials.values()),
+            "first_reward": ended[0].reward if ended else None,
+            "last_reward": ended[-1].reward if ended else None,
+            "best_gain": max(gains, default=None),
+            "tally": as_json({
+                "trials": [
+                    (index, t.turns, t.last_turn, t.reward, t.success, t.stop_reason and t.stop_reason.value)
+                    for index, t in sorted(self.trials.items())
+                ],
+                "gains": sorted(self.gains.items()),
+            }),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the projection has to know of the store before it starts."""
+
+    seqs: set[tuple[str, int]]
+    """Identities of this batch's events that were applied before."""
+    tallies: dict[str, Tally]
+    """Of the batch's episodes, by id."""
+    runs: set[str]
+    labels: dict[str, tuple[str, int]]
+    """Root and effect of the batch's labels and of those that they take back, by id."""
+    adapters: set[str]
+    datasets: set[str]
+
+
+class Projection:
+    """The rows that a batch of events adds and changes. Raises BadInput at the first event that does not fit."""
+
+    def __init__(self, stored: Stored, first_position: int) -> None:
+        self.inserts: dict[str, list[Row]] = defaultdict(list)
+        self.changes: list[Change] = []
+        self.applied: list[Event] = []
+        self.next_position = first_position
+        self._stored = stored
+        self._new_episodes: dict[str, Episode] = {}
+        self._changed_episodes: set[str] = set()
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Project every event that was not applied before."""
+        for event in events:
+            identity = (event.run_id, event.seq)
+            if identity in self._stored.seqs:
+                continue
+            self._stored.seqs.add(identity)
+            where = self._take(event)
+            self.applied.append(event)
+            self._insert("events", self._position(), *identity, event.body.kind, utc(event.at), *where)
+        self._finish()
+
+    def _take(self, event: Event) -> tuple[str | None, int | None, int | None]:
+        """Project one event; return the episode, trial and turn that it is about."""
+        match event.body:
+            case EpisodeStarted(episode=episode):
+                self._start_episode(episode)
+                return episode.id, None, None
+            case TrialStarted(episode_id=id_, trial=trial):
+                self._add_trial(id_, self._change(id_), trial)
+                return id_, trial.index, None
+            case TurnTaken(episode_id=id_, trial=index, turn=turn):
+                self._add_turn(id_, self._change(id_), index, turn)
+                return id_, index, turn.index
+            case TrialFinished(episode_id=id_, trial=index):
+                self._finish_trial(event.body)
+                return id_, index, None
+            case ReflectionWritten(episode_id=id_, reflection=reflection):
+                self._add_reflection(id_, self._change(id_), reflection)
+                return id_, reflection.after_trial, None
+            case EpisodeFinished(episode_id=id_, state=state):
+                self._change(id_).state = state
+                return id_, None, None
+            case LabelMade(label=label):
+                self._add_label(label)
+                return label.target.episode_id, label.target.trial, label.target.turn
+            case _:
+                self._take_of_run(event)
+                return None, None, None
+
+    def _take_of_run(self, event: Event) -> None:
+        match event.body:
+            case RunCreated(run=run):
+                if run.id in self._stored.runs:
+                    raise BadInput(f"There is already a run called {run.id!r}.")
+                self._stored.runs.add(run.id)
+                times = (utc(run.created_at), utc(run.started_at), utc(run.finished_at))
+                self._insert("runs", run.id, run.kind, run.name, as_json(run.config), run.state.value,
+                             run.dataset_hash, run.parent_id, run.error, *times)  # fmt: skip
+            case RunStateChanged():
+                self._change_run(event.run_id, event.body, event.at)
+            case MetricsLogged(step=step, values=values):
+                for name, value in values.items():
+                    self._insert("metrics", event.run_id, name, step, value, utc(event.at))
+            case AdapterPublished(adapter=adapter):
+                if adapter.name in self._stored.adapters:
+                    raise BadInput(
+                        f"There is already an adapter called {adapter.name!r}; every version needs a new name."
+                    )
+                self._stored.adapters.add(adapter.name)
+                self._insert("adapters", adapter.name, adapter.role, adapter.base_model, adapter.path,
+                             adapter.is_full_weights, adapter.run_id, adapter.dataset_hash,
+                             as_json(adapter.scores), utc(adapter.created_at))  # fmt: skip
+            case DatasetFrozen(dataset=dataset) if dataset.hash not in self._stored.datasets:
+                self._stored.datasets.add(dataset.hash)
+                self._insert("datasets", dataset.hash, dataset.name, dataset.filter, list(dataset.episode_ids),
+                             list(dataset.label_ids), as_json(dataset.counts), utc(dataset.created_at))  # fmt: skip
+
+    def _change_run(self, run_id: str, change: RunStateChanged, at: datetime) -> None:
+        if run_id not in self._stored.runs:
+            raise UnknownName("run", run_id)
+        values: dict[str, Any] = {"state": change.state.value, "error": change.error}
+        if change.state is RunState.RUNNING:
+            values["started_at"] = utc(at)
+        if change.state in ENDED_RUNS:
+            values["finished_at"] = utc(at)
+        self.changes.append(Change("runs", values, {"id": run_id}))
+
+    def _start_episode(self, episode: Episode) -> None:
+        if episode.id in self._stored.tallies:
+            raise BadInput(f"There is already an episode called {episode.id!r}.")
+        tally = Tally(self._position(), episode.state)
+        self._stored.tallies[episode.id] = tally
+        self._new_episodes[episode.id] = episode
+        for trial in episode.trials:
+            self._add_trial(episode.id, tally, trial)
+        for reflection in episode.reflections:
+            self._add_reflection(episode.id, tally, reflection)
+
+    def _change(self, episode_id: str) -> Tally:
+        """The tally of a known episode, noted as changed."""
+        if episode_id not in self._stored.tallies:
+            raise UnknownName("episode", episode_id)
+        self._changed_episodes.add(episode_id)
+        return self._stored.tallies[episode_id]
+
+    def _add_trial(self, episode_id: str, tally: Tally, trial: Trial) -> None:
+        if trial.index in tally.trials:
+            raise BadInput(f"Episode {episode_id} already has a trial {trial.index}.")
+        reward = finite(trial.reward, f"The reward of trial {trial.index} of episode {episode_id}")
+        tally.trials[trial.index] = TrialTally(0, 0, reward, trial.success, trial.stop_reason)
+        stop_reason = trial.stop_reason and trial.stop_reason.value
+        self._insert("trials", tally.number, trial.index, trial.prompt, trial.opening, reward, trial.success,
+                     stop_reason, trial.error, optional_json(trial.view),
+                     utc(trial.started_at), utc(trial.finished_at))  # fmt: skip
+        for turn in trial.turns:
+            self._add_turn(episode_id, tally, trial.index, turn)
+
+    def _add_turn(self, episode_id: str, tally: Tally, index: int, turn: Turn) -> None:
+        trial = tally.trial(episode_id, index)
+        if turn.index <= trial.last_turn:
+            raise BadInput(f"Trial {index} of episode {episode_id} already has a turn {turn.index}.")
+        trial.turns += 1
+        trial.last_turn = turn.index
+        self._insert("turns", tally.number, index, turn.index, turn.thought, turn.action, turn.observation,
+                     turn.reward, turn.author, turn.edited_from, turn.is_valid, turn.is_malformed,
+                     optional_json(turn.view), turn.seconds, *completion_columns(turn.completion))  # fmt: skip
+
+    def _finish_trial(self, end: TrialFinished) -> None:
+        tally = self._change(end.episode_id)
+        trial = tally.trial(end.episode_id, end.trial)
+        trial.reward = finite(end.reward, f"The reward of trial {end.trial} of episode {end.episode_id}")
+        trial.success, trial.stop_reason = end.success, end.stop_reason
+        values = {"reward": end.reward, "success": end.success, "stop_reason": end.stop_reason.value,
+                  "error": end.error, "finished_at": utc(end.finished_at)}  # fmt: skip
+        self.changes.append(Change("trials", values, {"episode": tally.number, "trial": end.trial}))
+        for after_trial in (end.trial - 1, end.trial):
+            if after_trial in tally.gains and (gain := tally.gain(after_trial)) is not None:
+                tally.gains[after_trial] = gain
+                keys = {"episode": tally.number, "after_trial": after_trial}
+                self.changes.append(Change("reflections", {"gain": gain}, keys))
+
+    def _add_reflection(self, episode_id: str, tally: Tally, reflection: Reflection) -> None:
+        tally.trial(episode_id, reflection.after_trial)
+        gain = tally.gain(reflection.after_trial)
+        gain = reflection.gain if gain is None else gain
+        tally.gains[reflection.after_trial] = gain
+        self._insert("reflections", self._position(), tally.number, reflection.after_trial, reflection.text,
+                     reflection.author, reflection.edited_from, reflection.prompt, gain,
+                     utc(reflection.created_at), *completion_columns(reflection.completion))  # fmt: skip
+
+    def _add_label(self, label: Label) -> None:
+        """A label that is already there was sent again by an unsure client: nothing to add."""
+        known = self._stored.labels
+        if label.id in known:
+            return
+        root, effect = label.id, 1
+        if label.undoes is not None:
+            root, undone_effect = known.get(label.undoes, (label.undoes, 1))
+            effect = -undone_effect
+        known[label.id] = (root, effect)
+        target = label.target
+        self._insert("labels", self._position(), label.id, target.episode_id, target.part, target.trial,
+                     target.turn, label.name, as_json(label.value), label.annotator, utc(label.at),
+                     label.undoes, root, effect)  # fmt: skip
+
+    def _finish(self) -> None:
+        """Write each episode's own row once, after all that the batch did to it."""
+        for id_, episode in self._new_episodes.items():
+            self.inserts["episodes"].append(episode_row(episode, self._stored.tallies[id_]))
+        for id_ in self._changed_episodes - self._new_episodes.keys():
+            self.changes.append(Change("episodes", self._stored.tallies[id_].columns(), {"id": id_}))
+
+    def _insert(self, table: str, *row: Any) -> None:
+        self.inserts[table].append(row)
+
+    def _position(self) -> int:
+        self.next_position += 1
+        return self.next_position - 1
+
+
+def episode_row(episode: Episode, tally: Tally) -> Row:
+    """One row of `episodes`, in the order of its columns."""
+    task = episode.task
+    return (
+        tally.number, episode.id, episode.run_id, task.env, task.split, task.id, task.instruction, task.turn_limit,
+        as_json(task.metadata), episode.planner, episode.reflector, episode.strategy.value, episode.trial_limit,
+        episode.temperature, episode.seed, episode.parent_id, episode.fork_trial, episode.fork_turn, episode.source,
+        utc(episode.created_at), *tally.columns().values(),
+    )  # fmt: skip
+
+
+def completion_columns(completion: Completion | None) -> Row:
+    """`completion`, `context_ids`, `token_ids`, `logprobs`: what pages show first, then the tokens."""
+    if completion is None:
+        return (None, None, None, None)
+    shown = as_json({
+        "policy": completion.policy, "text": completion.text, "finish_reason": completion.finish_reason,
+        "temperature": completion.temperature, "seconds": completion.seconds,
+    })  # fmt: skip
+    tokens = (completion.context_ids, completion.token_ids, completion.logprobs)
+    return (shown, *(None if values is None else list(values) for values in tokens))
+
+
+def as_json(value: Any) -> str:
+    """JSON text; BadInput for what JSON cannot say (NaN, infinity)."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:
+        raise BadInput(f"A value cannot be stored as JSON ({error}): {str(value)[:200]}") from error
+
+
+def optional_json(value: Any) -> str | None:
+    return None if value is None else as_json(value)
+
+
+def utc(time: datetime | None) -> datetime | None:
+    """The instant as a naive UTC time; a naive time is taken as UTC already."""
+    return time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def finite(value: float, what: str) -> float:
+    if not math.isfinite(value):
+        raise BadInput(f"{what} is {value}; it must be a finite number.")
+    return value
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a batch of events is about: ids to look up before it is projected."""
+
+    seqs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Lowest and highest sequence number of each run."""
+    episodes: set[str] = field(default_factory=set)
+    runs: set[str] = field(default_factory=set)
+    labels: set[str] = field(default_factory=set)
+    adapters: set[str] = field(default_factory=set)
+    datasets: set[str] = field(default_factory=set)
+
+
+def names_in(events: Iterable[Event]) -> Names:
+    """The names that a batch mentions."""
+    names = Names()
+    for event in events:
+        low, high = names.seqs.get(event.run_id, (event.seq, event.seq))
+        names.seqs[event.run_id] = (min(low, event.seq), max(high, event.seq))
+        match event.body:
+            case EpisodeStarted(episode=episode):
+                names.episodes.add(episode.id)
+            case LabelMade(label=label):
+                names.labels.update(id_ for id_ in (label.id, label.undoes) if id_ is not None)
+            case RunCreated(run=run):
+                names.runs.add(run.id)
+            case RunStateChanged():
+                names.runs.add(event.run_id)
+            case MetricsLogged():
+                pass
+            case AdapterPublished(adapter=adapter):
+                names.adapters.add(adapter.name)
+            case DatasetFrozen(dataset=dataset):
+                names.datasets.add(dataset.hash)
+            case body:
+                names.episodes.add(body.episode_id)
+    return names

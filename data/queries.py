@@ -1,0 +1,389 @@
+"""Every question that the store answers: SQL with bound parameters in, nouns and rows out.
+
+Each function takes a cursor of its own and reads its result to the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from data.errors import UnknownName
+from data.filters import compile_filter, compile_sort
+from data.projection import Names, Stored, Tally
+from data.rows import EpisodePage, EpisodeRow, Facets, LabelSummary, MetricSeries, StoredEvent, TrialOutcome
+from data.types import (
+    Adapter,
+    Completion,
+    DatasetVersion,
+    Episode,
+    Label,
+    LabelTarget,
+    MetricPoint,
+    Reflection,
+    Run,
+    Task,
+    Trial,
+    Turn,
+)
+
+Record = dict[str, Any]
+Parameters = Sequence[Any] | dict[str, Any]
+
+INSTRUCTION_SHOWN = 240
+FACETS = ("env", "split", "planner", "reflector", "strategy", "state", "source")
+FACET_VALUES = 50
+
+
+class Cursor(Protocol):
+    """What a query needs of a database cursor."""
+
+    @property
+    def description(self) -> Any: ...
+
+    def execute(self, query: str, parameters: Any = ...) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+def records(cursor: Cursor, sql: str, parameters: Parameters = ()) -> list[Record]:
+    """All rows, as dictionaries by column."""
+    cursor.execute(sql, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def column(cursor: Cursor, sql: str, parameters: Parameters = ()) -> list[Any]:
+    """The first column of all rows."""
+    cursor.execute(sql, parameters)
+    return [row[0] for row in cursor.fetchall()]
+
+
+# What the projection has to know ------------------------------------------------------------------------------------
+
+
+def stored_seqs(cursor: Cursor, runs: dict[str, tuple[int, int]]) -> set[tuple[str, int]]:
+    """Which events of each run are there, between its lowest and highest sequence number asked for."""
+    seqs: set[tuple[str, int]] = set()
+    for run_id, bounds in runs.items():
+        found = column(cursor, "SELECT seq FROM events WHERE run_id = ? AND seq BETWEEN ? AND ?", [run_id, *bounds])
+        seqs.update((run_id, seq) for seq in found)
+    return seqs
+
+
+def stored(cursor: Cursor, names: Names) -> Stored:
+    """What the store holds of a batch's names."""
+    return Stored(
+        seqs=stored_seqs(cursor, names.seqs),
+        tallies=tallies(cursor, sorted(names.episodes)),
+        runs=known(cursor, "runs", "id", sorted(names.runs)),
+        labels=label_roots(cursor, sorted(names.labels)),
+        adapters=known(cursor, "adapters", "name", sorted(names.adapters)),
+        datasets=known(cursor, "datasets", "hash", sorted(names.datasets)),
+    )
+
+
+def tallies(cursor: Cursor, ids: Sequence[str]) -> dict[str, Tally]:
+    sql = "SELECT id, number, state, tally FROM episodes WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+    if len(ids) == 1:
+        sql = "SELECT id, number, state, tally FROM episodes WHERE id = ?"
+        return {row["id"]: _tally(row) for row in records(cursor, sql, ids)}
+    return {row["id"]: _tally(row) for row in records(cursor, sql, [list(ids)])} if ids else {}
+
+
+def _tally(row: Record) -> Tally:
+    return Tally.load(row["number"], row["state"], row["tally"])
+
+
+def known(cursor: Cursor, table: str, key: str, names: Sequence[str]) -> set[str]:
+    """Which of `names` are in a table's key column. Table and column are literals of this package."""
+    if not names:
+        return set()
+    sql = f"SELECT {key} FROM {table} WHERE {key} IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608
+    return set(column(cursor, sql, [list(names)]))
+
+
+def label_roots(cursor: Cursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    if not ids:
+        return {}
+    sql = "SELECT id, root, effect FROM labels WHERE id IN (SELECT unnest(?::VARCHAR[]))"
+    return {row["id"]: (row["root"], row["effect"]) for row in records(cursor, sql, [list(ids)])}
+
+
+# Episodes -----------------------------------------------------------------------------------------------------------
+
+
+def episode(cursor: Cursor, id_: str, with_tokens: bool) -> Episode:
+    found = records(cursor, "SELECT * EXCLUDE (tally) FROM episodes WHERE id = ?", [id_])
+    if not found:
+        raise UnknownName("episode", id_)
+    row = found[0]
+    number = row["number"]
+    turns: dict[int, list[Turn]] = {}
+    for turn in _turn_records(cursor, number, with_tokens):
+        turns.setdefault(turn["trial"], []).append(_turn(turn))
+    trials = records(cursor, "SELECT * EXCLUDE (episode) FROM trials WHERE episode = ? ORDER BY trial", [number])
+    return Episode(
+        id=row["id"],
+        task=_task(row),
+        planner=row["planner"],
+        reflector=row["reflector"],
+        strategy=row["strategy"],
+        trial_limit=row["trial_limit"],
+        temperature=row["temperature"],
+        seed=row["seed"],
+        trials=tuple(_trial(trial, turns.get(trial["trial"], [])) for trial in trials),
+        reflections=_reflections(cursor, number, with_tokens),
+        state=row["state"],
+        parent_id=row["parent_id"],
+        fork_trial=row["fork_trial"],
+        fork_turn=row["fork_turn"],
+        run_id=row["run_id"],
+        source=row["source"],
+        created_at=_aware(row["created_at"]),
+    )
+
+
+def turns(cursor: Cursor, id_: str, trial: int, start: int, stop: int | None, with_tokens: bool) -> tuple[Turn, ...]:
+    numbers = column(cursor, "SELECT number FROM episodes WHERE id = ?", [id_])
+    if not numbers:
+        raise UnknownName("episode", id_)
+    window = (trial, start, stop if stop is not None else 2**31 - 1)
+    return tuple(_turn(row) for row in _turn_records(cursor, numbers[0], with_tokens, window))
+
+
+def _turn_records(
+    cursor: Cursor, number: int, with_tokens: bool, window: tuple[int, int, int] | None = None
+) -> list[Record]:
+    """Turns of an episode; `window` is a trial, its first turn and the turn to stop before."""
+    left_out = "episode" if with_tokens else "episode, context_ids, token_ids, logprobs"
+    where = " AND trial = ? AND turn >= ? AND turn < ?" if window else ""
+    sql = f"SELECT * EXCLUDE ({left_out}) FROM turns WHERE episode = ?{where} ORDER BY trial, turn"  # noqa: S608
+    return records(cursor, sql, [number, *(window or ())])
+
+
+def _task(row: Record) -> Task:
+    return Task(
+        id=row["task_id"],
+        env=row["env"],
+        split=row["split"],
+        instruction=row["instruction"],
+        turn_limit=row["turn_limit"],
+        metadata=json.loads(row["task_metadata"]),
+    )
+
+
+def _trial(row: Record, turns: Sequence[Turn]) -> Trial:
+    index = row.pop("trial")
+    times = {name: _aware(row.pop(name)) for name in ("started_at", "finished_at")}
+    return Trial(index=index, turns=tuple(turns), view=_json(row.pop("view")), **times, **row)
+
+
+def _turn(row: Record) -> Turn:
+    index = row.pop("turn")
+    del row["trial"]
+    return Turn(index=index, view=_json(row.pop("view")), completion=_completion(row), **row)
+
+
+def _reflections(cursor: Cursor, number: int, with_tokens: bool) -> tuple[Reflection, ...]:
+    left_out = "episode, position" if with_tokens else "episode, position, context_ids, token_ids, logprobs"
+    rows = records(
+        cursor,
+        f"""SELECT * EXCLUDE ({left_out}) FROM reflections WHERE episode = ?
+        QUALIFY row_number() OVER (PARTITION BY after_trial ORDER BY position DESC) = 1
+        ORDER BY after_trial""",  # noqa: S608
+        [number],
+    )
+    return tuple(
+        Reflection(created_at=_aware(row.pop("created_at")), completion=_completion(row), **row) for row in rows
+    )
+
+
+def _completion(row: Record) -> Completion | None:
+    """Take the completion's columns out of a row."""
+    tokens = {name: row.pop(name, None) for name in ("context_ids", "token_ids", "logprobs")}
+    shown = row.pop("completion")
+    return None if shown is None else Completion(**json.loads(shown), **tokens)
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _aware(time: datetime | None) -> Any:
+    return time if time is None else time.replace(tzinfo=UTC)
+
+
+# The list -----------------------------------------------------------------------------------------------------------
+
+
+def episode_rows(cursor: Cursor, filter_: str, sort: str, limit: int, offset: int) -> EpisodePage:
+    where, parameters = compile_filter(filter_)
+    order = compile_sort(sort)
+    # Two steps: the text of a row is read for the rows of the page alone.
+    total = column(cursor, f"SELECT count(*) FROM episodes WHERE {where}", parameters)[0]  # noqa: S608
+    rows = records(
+        cursor,
+        f"""SELECT id, run_id, env, split, task_id, left(instruction, {INSTRUCTION_SHOWN}) AS instruction, planner,
+        reflector, source, state, success, tally, turn_count, first_reward, last_reward, best_gain, parent_id,
+        created_at
+        FROM episodes WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?""",  # noqa: S608
+        [*parameters, limit, offset],
+    )
+    labels = _label_summaries(cursor, [row["id"] for row in rows])
+    return EpisodePage(total=total, rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows))
+
+
+def episode_ids(cursor: Cursor, filter_: str, sort: str) -> tuple[str, ...]:
+    where, parameters = compile_filter(filter_)
+    sql = f"SELECT id FROM episodes WHERE {where} ORDER BY {compile_sort(sort)}"  # noqa: S608
+    return tuple(column(cursor, sql, parameters))
+
+
+def _episode_row(row: Record, labels: Sequence[LabelSummary]) -> EpisodeRow:
+    outcomes = tuple(
+        TrialOutcome(index=index, turns=turns, reward=reward, success=success, stop_reason=stop)
+        for index, turns, _, reward, success, stop in json.loads(row.pop("tally"))["trials"]
+    )
+    return EpisodeRow(trials=outcomes, labels=tuple(labels), created_at=_aware(row.pop("created_at")), **row)
+
+
+def _label_summaries(cursor: Cursor, ids: Sequence[str]) -> dict[str, list[LabelSummary]]:
+    if not ids:
+        return {}
+    sql = """SELECT episode_id, name, value, annotator FROM current_labels
+    WHERE part = 'episode' AND episode_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY position"""
+    summaries: dict[str, list[LabelSummary]] = {}
+    for row in records(cursor, sql, [list(ids)]):
+        summary = LabelSummary(name=row["name"], value=json.loads(row["value"]), annotator=row["annotator"])
+        summaries.setdefault(row["episode_id"], []).append(summary)
+    return summaries
+
+
+def facets(cursor: Cursor) -> Facets:
+    values: dict[str, tuple[str, ...]] = {}
+    for name in FACETS:
+        sql = f"SELECT {name} FROM episodes GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {FACET_VALUES}"  # noqa: S608
+        values[name] = tuple(column(cursor, sql))
+    standing = "SELECT {} FROM current_labels WHERE name = '{}' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 50"
+    values["label"] = tuple(column(cursor, standing.format("value ->> '$'", "verdict")))
+    values["tag"] = tuple(column(cursor, standing.format("unnest(value ->> '$[*]')", "tags")))
+    return Facets(values=values)
+
+
+# Labels, runs, metrics, adapters, datasets --------------------------------------------------------------------------
+
+
+def labels(cursor: Cursor, table: str, episode_id: str | None, conditions: dict[str, Any]) -> tuple[Label, ...]:
+    """Labels in the order in which they came; `table` is `labels` or `current_labels`."""
+    wanted = {"episode_id": episode_id, **conditions}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    where = " AND ".join(f"{name} = ?" for name in wanted) or "true"
+    rows = records(cursor, f"SELECT * FROM {table} WHERE {where} ORDER BY position", list(wanted.values()))  # noqa: S608
+    return tuple(_label(row) for row in rows)
+
+
+def _label(row: Record) -> Label:
+    target = LabelTarget(**{name: row[name] for name in ("episode_id", "part", "trial", "turn")})
+    rest = {name: row[name] for name in ("id", "name", "annotator", "undoes")}
+    return Label(target=target, value=json.loads(row["value"]), at=_aware(row["made_at"]), **rest)
+
+
+def runs(cursor: Cursor, kinds: Sequence[str], states: Sequence[str], limit: int, offset: int) -> tuple[Run, ...]:
+    rows = records(
+        cursor,
+        """SELECT * FROM runs
+        WHERE (len($kinds::VARCHAR[]) = 0 OR list_contains($kinds::VARCHAR[], kind))
+        AND (len($states::VARCHAR[]) = 0 OR list_contains($states::VARCHAR[], state))
+        ORDER BY created_at DESC, id LIMIT $limit OFFSET $offset""",
+        {"kinds": list(kinds), "states": list(states), "limit": limit, "offset": offset},
+    )
+    return tuple(_run(row) for row in rows)
+
+
+def run(cursor: Cursor, id_: str) -> Run:
+    found = records(cursor, "SELECT * FROM runs WHERE id = ?", [id_])
+    if not found:
+        raise UnknownName("run", id_, column(cursor, "SELECT id FROM runs ORDER BY created_at DESC LIMIT 12"))
+    return _run(found[0])
+
+
+def _run(row: Record) -> Run:
+    times = {name: _aware(row.pop(name)) for name in ("created_at", "started_at", "finished_at")}
+    return Run(config=json.loads(row.pop("config")), **times, **row)
+
+
+def metric_names(cursor: Cursor, run_id: str) -> tuple[str, ...]:
+    return tuple(column(cursor, "SELECT DISTINCT name FROM metrics WHERE run_id = ? ORDER BY name", [run_id]))
+
+
+def metrics(cursor: Cursor, run_id: str, names: Sequence[str], max_points: int) -> tuple[MetricSeries, ...]:
+    """Curves of a run. More than `max_points` points are cut into equal ranges of points, of which the lowest and
+    the highest stay, so that no spike is lost; the first and the last point always stay."""
+    rows = records(
+        cursor,
+        """WITH numbered AS (
+            SELECT *, row_number() OVER (PARTITION BY name ORDER BY step, logged_at) - 1 AS place,
+                count(*) OVER (PARTITION BY name) AS total
+            FROM metrics
+            WHERE run_id = $run AND (len($names::VARCHAR[]) = 0 OR list_contains($names::VARCHAR[], name))
+        ), ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY name, bucket ORDER BY value, place) AS lowest,
+                row_number() OVER (PARTITION BY name, bucket ORDER BY value DESC, place) AS highest
+            FROM (SELECT *, place * ($points // 2) // total AS bucket FROM numbered)
+        )
+        SELECT name, step, value, logged_at, total FROM ranked
+        WHERE total <= $points OR lowest = 1 OR highest = 1 OR place = 0 OR place = total - 1
+        ORDER BY name, place""",
+        {"run": run_id, "names": list(names), "points": max_points},
+    )
+    series: dict[str, list[Record]] = {}
+    for row in rows:
+        series.setdefault(row["name"], []).append(row)
+    return tuple(MetricSeries(name=name, total=found[0]["total"], points=_points(run_id, found))
+                 for name, found in series.items())  # fmt: skip
+
+
+def _points(run_id: str, rows: Sequence[Record]) -> tuple[MetricPoint, ...]:
+    return tuple(
+        MetricPoint(
+            run_id=run_id, name=row["name"], step=row["step"], value=row["value"], at=_aware(row["logged_at"])
+        )
+        for row in rows
+    )
+
+
+def adapters(cursor: Cursor) -> tuple[Adapter, ...]:
+    rows = records(cursor, "SELECT * FROM adapters ORDER BY created_at DESC, name")
+    return tuple(
+        Adapter(scores=json.loads(row.pop("scores")), created_at=_aware(row.pop("created_at")), **row) for row in rows
+    )
+
+
+def datasets(cursor: Cursor) -> tuple[DatasetVersion, ...]:
+    rows = records(cursor, "SELECT * FROM datasets ORDER BY created_at DESC, name")
+    return tuple(
+        DatasetVersion(counts=json.loads(row.pop("counts")), created_at=_aware(row.pop("created_at")), **row)
+        for row in rows
+    )
+
+
+# Following ----------------------------------------------------------------------------------------------------------
+
+
+def events_since(
+    cursor: Cursor, position: int, run_id: str | None, episode_id: str | None, limit: int
+) -> tuple[StoredEvent, ...]:
+    rows = records(
+        cursor,
+        """SELECT * FROM events WHERE position > $position AND ($run IS NULL OR run_id = $run)
+        AND ($episode IS NULL OR episode_id = $episode) ORDER BY position LIMIT $limit""",
+        {"position": position, "run": run_id, "episode": episode_id, "limit": limit},
+    )
+    return tuple(StoredEvent(at=_aware(row.pop("happened_at")), **row) for row in rows)
+
+
+def last_seq(cursor: Cursor, run_id: str) -> int | None:
+    return column(cursor, "SELECT max(seq) FROM events WHERE run_id = ?", [run_id])[0]  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.errors import RetroDashError
+from data.events import Event
 from data.rows import EpisodePage
 from data.types import Turn
 from envs.replay import ReplayReport
@@ -205,6 +206,10 @@ def _episodes(service: Service) -> APIRouter:
         offset: Offset = 0,
     ) -> EpisodePage:
         return service.episodes(filter, sort, limit, offset)
+
+    @router.post("/events")
+    def append(events: list[Event]) -> dict[str, int]:
+        return {"applied": service.store.append(events)}
 
     @router.get("/filters")
     def filters() -> State:

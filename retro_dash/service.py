@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.errors import BadInput, Refused, UnknownName
 from data.events import EpisodeStarted, Event, EventBody, RunCreated
+from data.filters import describe
 from data.rows import EpisodePage
 from data.store import Store
 from data.types import Episode, Run, RunState, Strategy, Task, Turn
@@ -234,6 +235,15 @@ class Service:
     ) -> EpisodePage:
         """A page of stored episodes. Raises BadInput for a filter or sort that does not read."""
         return self.store.episode_rows(filter_text, sort=sort, limit=limit, offset=offset)
+
+    def filters(self) -> dict[str, JsonValue]:
+        """The fields of the filter language and the known values of some, for completion."""
+        fields: list[JsonValue] = [
+            {"name": field.name, "type": field.kind, "example": field.example, "meaning": field.meaning}
+            for field in describe()
+        ]
+        facets: dict[str, JsonValue] = {name: list(values) for name, values in self.store.facets().values.items()}
+        return {"fields": fields, "facets": facets}
 
     def episode(self, episode_id: str) -> dict[str, JsonValue]:
         """An episode without token ids; of a very long one only the first turns of each trial."""

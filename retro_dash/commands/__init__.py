@@ -1,1 +1,1 @@
-"""The commands of `retro-dash`, one verb a file: `add_arguments(parser)` and `run(arguments, settings) -> exit code`."""
+"""The commands of `retro-dash`, one verb a file, each with `add_arguments(parser)` and `run(arguments, settings)`."""

@@ -1,0 +1,53 @@
+# Retro Dash. `make run` and `make test` are all that a new machine needs; both are safe to repeat.
+PYTHON ?= python3
+HOME_DIR ?= .retro
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := app.py data envs training retro_dash tests benchmarks
+
+.PHONY: run venv test check format browser model vllm clean
+
+run: model  ## set up if needed, then start the dashboard
+	$(BIN)/retro-dash web --home $(HOME_DIR)
+
+venv: $(VENV)/.installed  ## only the set-up
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (a few minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try: make run PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python cannot make a virtual environment. Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+model: venv  ## prepare the embedded model once
+	$(BIN)/python -m retro_dash.serving.model --home $(HOME_DIR)
+
+test: venv browser  ## every test, real browser included
+	RETRO_TEST_HOME=$${RETRO_TEST_HOME:-$(HOME_DIR)/test} sh -c '$(BIN)/python -m retro_dash.serving.model --home "$$RETRO_TEST_HOME" && $(BIN)/python -m pytest -ra'
+
+browser:  ## Chromium and the sandbox, from the distribution's packages, when they are missing
+	@if command -v chromium >/dev/null && command -v bwrap >/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+		echo "Installing chromium and bubblewrap"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium bubblewrap fonts-dejavu; \
+	else echo "chromium and bubblewrap are missing; install them with this system's package manager"; exit 1; fi
+
+check: venv  ## format, lint, types, import contracts, fast tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+format: venv
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+vllm: venv  ## vLLM in an environment of its own
+	$(PYTHON) -m retro_dash.serving.install_vllm
+
+clean:  ## remove what the set-up made, never the home
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -201,7 +201,7 @@ def _episodes(service: Service) -> APIRouter:
     @router.get("/episodes")
     def episodes(
         filter: str = "",  # noqa: A002 - the word of the filter language in every address
-        sort: str = "-created_at",
+        sort: str = "-created",
         limit: Limit = 50,
         offset: Offset = 0,
     ) -> EpisodePage:

@@ -57,7 +57,7 @@ class HubClient:
         return int(str(self._json("POST", "/events", json=body)["applied"]))
 
     def episodes(
-        self, filter_text: str = "", sort: str = "-created_at", limit: int = 50, offset: int = 0
+        self, filter_text: str = "", sort: str = "-created", limit: int = 50, offset: int = 0
     ) -> EpisodePage:
         """A page of episodes in the filter language of the pages."""
         query = {"filter": filter_text, "sort": sort, "limit": limit, "offset": offset}

@@ -113,7 +113,7 @@ class Service:
             "home": str(self.settings.home),
             "engine": engine,
             "live": {"open": len(self._live), "busy": busy},
-            "storage": {"read_only": self.store.is_read_only},
+            "storage": {"read_only": self.store.read_only_reason},
         }
 
     # Live episodes
@@ -143,7 +143,7 @@ class Service:
                 self._live.move_to_end(episode_id)
                 return live
         episode = self.store.episode(episode_id, with_tokens=True)
-        live = self._make_live(episode, self.store.last_seq(episode.run_id) + 1)
+        live = self._make_live(episode, (self.store.last_seq(episode.run_id) or 0) + 1)
         return self._keep(live)
 
     def live_state(self, episode_id: str) -> dict[str, JsonValue]:
@@ -231,7 +231,7 @@ class Service:
     # Stored episodes
 
     def episodes(
-        self, filter_text: str = "", sort: str = "-created_at", limit: int = 50, offset: int = 0
+        self, filter_text: str = "", sort: str = "-created", limit: int = 50, offset: int = 0
     ) -> EpisodePage:
         """A page of stored episodes. Raises BadInput for a filter or sort that does not read."""
         return self.store.episode_rows(filter_text, sort=sort, limit=limit, offset=offset)

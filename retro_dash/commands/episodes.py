@@ -18,7 +18,7 @@ from retro_dash.settings import Settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("filter", nargs="*", help='words such as env:hotpotqa outcome:failed "trials>2"')
     parser.add_argument("--show", metavar="EPISODE", help="print one whole episode (Markdown, or JSON with --json)")
-    parser.add_argument("--sort", default="-created_at", help="column, with - for descending (default -created_at)")
+    parser.add_argument("--sort", default="-created", help="column, with - for descending (default -created)")
     parser.add_argument("--limit", type=int, default=50, help="rows at most (default 50)")
     parser.add_argument("--offset", type=int, default=0, help="rows to leave out")
 

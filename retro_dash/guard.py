@@ -103,7 +103,7 @@ def _with_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)  # Pages bring a stricter policy of their own.
         await send(message)
 
     return send_with_headers

@@ -1,0 +1,329 @@
+"""Continuous batching: one loop that packs the next tokens of all running requests into one forward pass.
+
+In every step decoding sequences contribute one token each and prompts share a token budget. A request is admitted
+with the longest computed prefix that any finished or running sequence has; it waits while a running one is about to
+compute more of that prefix, so requests that arrive together compute their shared instructions once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retro_dash.serving.kv_cache import CachedSequence, PrefixCache, common_prefix
+from retro_dash.serving.llama import Chunk, Group
+from retro_dash.serving.request import Request
+from retro_dash.serving.sampling import Sampled, sample, score
+
+log = logging.getLogger(__name__)
+_WORTH_SHARING = 64
+"""Tokens of common prefix below which sharing costs more than it saves."""
+_RATE_SECONDS = 10.0
+
+
+class Runner(Protocol):
+    """A model that can run a packed step."""
+
+    @property
+    def bytes_per_token(self) -> int: ...
+
+    def new_kv(self, capacity: int, source: Any = None, tokens: int = 0) -> Any: ...
+    def forward(self, chunks: Sequence[Chunk], groups: Sequence[Group] = ()) -> Tensor: ...
+
+
+@dataclass
+class Limits:
+    """What one engine may use."""
+
+    kv_bytes: int = 2 * 2**30
+    running: int = 64
+    step_tokens: int = 512
+    """Prompt tokens in one step, so that decoding requests never wait long."""
+
+
+@dataclass(eq=False)
+class _Running:
+    request: Request
+    runner: Runner
+    buffer: CachedSequence
+    length: int
+    """Known tokens: the prompt and what was sampled."""
+    scored: int = 0
+    """Prompt tokens that already have their logprob (requests with `scores_prompt`)."""
+
+    @property
+    def left(self) -> int:
+        return self.length - self.buffer.computed
+
+    @property
+    def known(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return self.buffer.ids[: self.length]
+
+
+class Scheduler:
+    """Owns the running requests and the prefix cache. Its public methods may be called from any thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.cache = PrefixCache(limits.kv_bytes)
+        self._waiting: deque[tuple[Request, Runner]] = deque()
+        self._running: list[_Running] = []
+        self._last_model: int | None = None
+        self._forgotten: list[int] = []
+        self._work = threading.Condition()
+        self._stopped = False
+        self._hit_tokens = 0
+        self._prompt_tokens = 0
+        self._emitted: deque[tuple[float, int]] = deque()
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the loop after the step in progress; what still runs is aborted."""
+        with self._work:
+            self._stopped = True
+            self._work.notify()
+        self._thread.join()
+
+    def submit(self, request: Request, runner: Runner) -> None:
+        with self._work:
+            self._waiting.append((request, runner))
+            self._work.notify()
+
+    def forget(self, runner: Runner) -> None:
+        """Drops cached sequences of a model that is unloaded."""
+        with self._work:
+            self._forgotten.append(id(runner))
+            self._work.notify()
+
+    def uses(self, runner: Runner) -> bool:
+        """Whether a request of this model is running or waiting."""
+        with self._work:
+            return any(r.runner is runner for r in self._running) or any(r is runner for _, r in self._waiting)
+
+    def stats(self) -> dict[str, float | int]:
+        now = time.monotonic()
+        with self._work:
+            recent = sum(count for at, count in self._emitted if at > now - _RATE_SECONDS)
+            return {
+                "running": len(self._running),
+                "waiting": len(self._waiting),
+                "tokens_per_second": recent / _RATE_SECONDS,
+                "kv_cache_tokens": self.cache.tokens,
+                "kv_cache_sequences": len(self.cache),
+                "kv_cache_bytes": self.cache.bytes,
+                "prefix_hit_rate": self._hit_tokens / self._prompt_tokens if self._prompt_tokens else 0.0,
+            }
+
+    def _loop(self) -> None:
+        while True:
+            with self._work:
+                while not (self._waiting or self._running or self._stopped or self._forgotten):
+                    self._work.wait()
+                if self._stopped:
+                    break
+            try:
+                with self._work:
+                    self._forget_unloaded()
+                    self._drop_cancelled()
+                    self._admit()
+                self._step()
+            except Exception as error:
+                log.exception("A step failed; its requests are aborted")
+                self._abort_all(f"The engine failed in a step ({type(error).__name__}: {error}).")
+        self._abort_all("The engine is shutting down.")
+
+    def _forget_unloaded(self) -> None:
+        for model in self._forgotten:
+            self.cache.forget(model)
+        self._forgotten.clear()
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(pair for pair in self._waiting if not pair[0].cancelled.is_set())
+        for running in [running for running in self._running if running.request.cancelled.is_set()]:
+            self._release(running)
+
+    def _release(self, running: _Running) -> None:
+        self._running.remove(running)
+        if running.buffer.computed:
+            self.cache.add(running.buffer)
+            self.cache.shrink(sum(other.buffer.bytes for other in self._running))
+
+    def _abort_all(self, reason: str) -> None:
+        with self._work:
+            requests = [running.request for running in self._running] + [request for request, _ in self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+        for request in requests:
+            request.fail(reason)
+
+    # Admission
+
+    def _admit(self) -> None:
+        kept: deque[tuple[Request, Runner]] = deque()
+        while self._waiting:
+            request, runner = self._waiting.popleft()
+            admitted = len(self._running) < self.limits.running and self._try_admit(request, runner)
+            if not admitted:
+                kept.append((request, runner))
+        self._waiting = kept
+
+    def _try_admit(self, request: Request, runner: Runner) -> bool:
+        prompt = np.asarray(request.prompt_ids, dtype=np.int64)
+        source, hit = self._longest_prefix(prompt, id(runner)) if not request.scores_prompt else (None, 0)
+        mine = [running for running in self._running if running.runner is runner]
+        coming = max((common_prefix(running.known, prompt) for running in mine if running.left > 1), default=0)
+        if not request.scores_prompt and coming - hit >= _WORTH_SHARING:
+            return False
+        capacity = len(prompt) + min(request.max_tokens, 256)
+        size = capacity * runner.bytes_per_token
+        in_use = sum(running.buffer.bytes for running in self._running)
+        if self._running and in_use + size > self.limits.kv_bytes:
+            return False
+        self._hit_tokens += hit
+        self._prompt_tokens += len(prompt)
+        buffer = self._buffer(runner, source, hit, capacity)
+        buffer.ids[: len(prompt)] = prompt
+        self.cache.shrink(in_use + size)
+        self._running.append(_Running(request, runner, buffer, len(prompt)))
+        return True
+
+    def _longest_prefix(self, prompt: np.ndarray[Any, Any], model: int) -> tuple[CachedSequence | None, int]:
+        """The sequence that holds most of the prompt, and how much; one token is always left to compute."""
+        best: tuple[CachedSequence | None, int] = (None, 0)
+        for entry in [*self.cache.entries, *(running.buffer for running in self._running)]:
+            if entry.model == model and entry.computed > best[1]:
+                hit = min(common_prefix(entry.tokens, prompt), len(prompt) - 1)
+                if hit > best[1]:
+                    best = entry, hit
+        return best
+
+    def _buffer(self, runner: Runner, source: CachedSequence | None, hit: int, capacity: int) -> CachedSequence:
+        if source is not None:
+            self.cache.use(source)
+            if hit == source.computed and capacity <= source.capacity and self.cache.take(source):
+                return source
+        kv = runner.new_kv(capacity, source.kv if source else None, hit)
+        ids = np.zeros(capacity, dtype=np.int64)
+        return CachedSequence(id(runner), ids, kv, capacity * runner.bytes_per_token, hit)
+
+    # One step
+
+    def _step(self) -> None:
+        batch = self._next_batch()
+        if not batch:
+            return
+        chunks = [self._chunk(running, count) for running, count in batch]
+        decoding = [i for i, (running, _) in enumerate(batch) if running.left == 1]
+        groups = shared_groups([batch[i][0].known for i in decoding], decoding)
+        logits = batch[0][0].runner.forward(chunks, groups)
+        row = 0
+        ready: list[tuple[_Running, int]] = []
+        for (running, count), chunk in zip(batch, chunks, strict=True):
+            if running.request.scores_prompt:
+                self._score_prompt(running, logits[row : row + count])
+            running.buffer.computed += count
+            row += count if chunk.wants_all_logits else 1
+            if running.left == 0:
+                ready.append((running, row - 1))
+        self._sample(ready, logits)
+
+    def _next_batch(self) -> list[tuple[_Running, int]]:
+        """The sequences of one model with how many tokens each computes; models take turns."""
+        models = list(dict.fromkeys(id(running.runner) for running in self._running))
+        if not models:
+            return []
+        turn = models.index(self._last_model) + 1 if self._last_model in models else 0
+        self._last_model = models[turn % len(models)]
+        mine = [running for running in self._running if id(running.runner) == self._last_model]
+        batch = [(running, 1) for running in mine if running.left == 1]
+        budget = self.limits.step_tokens
+        for running in mine:
+            if running.left > 1 and budget > 0:
+                count = min(running.left, budget)
+                budget -= count
+                batch.append((running, count))
+        return batch
+
+    def _chunk(self, running: _Running, count: int) -> Chunk:
+        start = running.buffer.computed
+        ids: list[int] = running.buffer.ids[start : start + count].tolist()
+        return Chunk(running.buffer.kv, start, ids, wants_all_logits=running.request.scores_prompt)
+
+    def _score_prompt(self, running: _Running, logits: Tensor) -> None:
+        """Logprobs of the prompt's own tokens: row i of the chunk predicts token i + 1."""
+        start = running.buffer.computed
+        prompt = running.request.prompt_ids
+        following = prompt[start + 1 : start + 1 + len(logits)]
+        if following:
+            rows = logits[: len(following)]
+            tops = [running.request.top_logprobs] * len(following)
+            running.request.prompt_scores += score(rows, torch.tensor(following, device=rows.device), tops)
+
+    def _sample(self, ready: Sequence[tuple[_Running, int]], logits: Tensor) -> None:
+        for running, _ in [pair for pair in ready if pair[0].request.max_tokens == 0]:
+            running.request.finish_unsampled()
+            self._finish(running)
+        ready = [pair for pair in ready if pair[0].request.max_tokens > 0]
+        if not ready:
+            return
+        requests = [running.request for running, _ in ready]
+        sampled = sample(
+            logits[[row for _, row in ready]],
+            [request.sampling for request in requests],
+            [request.generator for request in requests],
+            [request.top_logprobs for request in requests],
+        )
+        with self._work:
+            self._emitted.append((time.monotonic(), len(ready)))
+            while self._emitted[0][0] < time.monotonic() - _RATE_SECONDS:
+                self._emitted.popleft()
+        for (running, _), result in zip(ready, sampled, strict=True):
+            self._append(running, result)
+
+    def _append(self, running: _Running, result: Sampled) -> None:
+        if running.request.push(result):
+            self._finish(running)
+            return
+        if running.length == running.buffer.capacity:
+            self._grow(running)
+        running.buffer.ids[running.length] = result.token
+        running.length += 1
+
+    def _finish(self, running: _Running) -> None:
+        with self._work:
+            self._release(running)
+
+    def _grow(self, running: _Running) -> None:
+        request, old = running.request, running.buffer
+        capacity = min(2 * old.capacity, len(request.prompt_ids) + request.max_tokens)
+        kv = running.runner.new_kv(capacity, old.kv, old.computed)
+        ids = np.zeros(capacity, dtype=np.int64)
+        ids[: running.length] = old.ids[: running.length]
+        size = capacity * running.runner.bytes_per_token
+        running.buffer = CachedSequence(old.model, ids, kv, size, old.computed)
+
+
+def shared_groups(sequences: Sequence[np.ndarray[Any, Any]], places: Sequence[int]) -> list[Group]:
+    """Sets of at least two sequences with a common prefix worth sharing; `places` are their indices in the batch."""
+    groups: list[Group] = []
+    left = list(zip(places, sequences, strict=True))
+    while len(left) > 1:
+        (place, first), rest = left[0], left[1:]
+        shared = {other: common_prefix(first[:-1], ids[:-1]) for other, ids in rest}
+        members = [other for other, tokens in shared.items() if tokens >= _WORTH_SHARING]
+        if members:
+            groups.append(Group([place, *members], min(shared[other] for other in members)))
+        left = [pair for pair in rest if pair[0] not in members]
+    return groups

@@ -1,0 +1,199 @@
+"""A run folder: the whole contract between the hub and a background job.
+
+    runs/RUN_ID/config.json      what to do, frozen when the run was made
+    runs/RUN_ID/dataset.jsonl    what to do it with: episodes (train) or tasks (collect, evaluate), one a line
+    runs/RUN_ID/events.jsonl     what happened, appended by the worker, ingested by the hub
+    runs/RUN_ID/adapters/        what it made; each appears by a rename, its manifest written last
+    runs/RUN_ID/checkpoints/     where it goes on after a stop
+    runs/RUN_ID/report.json      an evaluation's numbers
+    runs/RUN_ID/worker.json      pid and start time of the process that works on it
+    runs/RUN_ID/heartbeat        touched while it works
+    runs/RUN_ID/worker.log       what it printed
+
+The worker reads and writes nothing else, so `retro-dash worker RUN_FOLDER` repeats any run without a hub.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+from pydantic import JsonValue, ValidationError
+
+from data.errors import BadFile, Refused, StorageError
+from data.events import Event, EventBody
+
+SYNC_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names and reads the files of one run."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def adapters(self) -> Path:
+        return self.path / "adapters"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def worker(self) -> Path:
+        return self.path / "worker.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.path / "heartbeat"
+
+    def config(self) -> dict[str, JsonValue]:
+        """The frozen config. Raises BadFile."""
+        try:
+            config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadFile(f"{self.path} is not a run folder: config.json cannot be read ({error}).") from error
+        if not isinstance(config, dict):
+            raise BadFile(f"{self.path}/config.json must hold one JSON object.")
+        return config
+
+
+def make_run_folder(runs: Path, run_id: str, config: dict[str, JsonValue], dataset: Iterable[str] = ()) -> RunFolder:
+    """Write a new run folder at once: it appears complete or not at all. `dataset` gives JSON lines.
+
+    Raises Refused when the run exists, StorageError when the disk refuses.
+    """
+    final, temporary = runs / run_id, runs / f".tmp-{run_id}"
+    if final.exists():
+        raise Refused(f"The run {run_id} exists already in {runs}.")
+    try:
+        temporary.mkdir(parents=True, mode=0o700)
+        with (temporary / "dataset.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in dataset)
+            _sync(file)
+        with (temporary / "config.json").open("w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+            _sync(file)
+        temporary.rename(final)
+        sync_folder(runs)
+    except OSError as error:
+        raise StorageError(f"Cannot write the run folder {final}: {error.strerror}. Free some space.") from error
+    return RunFolder(final)
+
+
+class EventLog:
+    """Appends a run's events to its file; goes on after the last whole line of an earlier worker."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._next_seq, end = _last_whole_line(folder.events)
+        try:
+            if folder.events.exists():
+                os.truncate(folder.events, end)  # A line torn by a kill is not an event.
+            self._file = folder.events.open("a", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"Cannot open {folder.events}: {error.strerror}. Free some space.") from error
+        self._synced = monotonic()
+
+    def append(self, body: EventBody) -> Event:
+        """Write one event as one line. Raises StorageError when the disk refuses."""
+        event = Event(run_id=self._folder.run_id, seq=self._next_seq, at=datetime.now(UTC), body=body)
+        try:
+            self._file.write(event.model_dump_json() + "\n")
+            self._file.flush()
+            if monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = monotonic()
+        except OSError as error:
+            raise StorageError(f"Cannot write {self._folder.events}: {error.strerror}. Free some space.") from error
+        self._next_seq += 1
+        return event
+
+    def append_all(self, events: Iterable[Event]) -> None:
+        """Take events made elsewhere in this process; they get this run's numbers."""
+        for event in events:
+            self.append(event.body)
+
+    def close(self) -> None:
+        _sync(self._file)
+        self._file.close()
+
+
+def read_events(path: Path, offset: int, limit: int = 5000) -> tuple[list[Event], int, int]:
+    """Whole lines from byte `offset` on: the events, the offset to go on from, and how many lines were not events."""
+    events: list[Event] = []
+    bad = 0
+    if not path.exists():
+        return events, offset, bad
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in _whole_lines(file):
+            offset += len(line)
+            try:
+                events.append(Event.model_validate_json(line))
+            except ValidationError:
+                bad += 1
+            if len(events) >= limit:
+                break
+    return events, offset, bad
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        yield line
+
+
+def _last_whole_line(path: Path) -> tuple[int, int]:
+    """The next sequence number and the offset behind the last whole line."""
+    next_seq, end = 0, 0
+    offset = 0
+    while True:
+        events, new_offset, _ = read_events(path, offset)
+        if events:
+            next_seq = max(next_seq, events[-1].seq + 1)
+        if new_offset == offset:
+            return next_seq, end
+        offset = end = new_offset
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder last."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(file: IO[str]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

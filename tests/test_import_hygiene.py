@@ -1,4 +1,4 @@
-"""What a process has in `sys.modules` after it was asked to serve pages: the run-time twin of the import contracts."""
+"""What `sys.modules` holds in a process that was asked to serve pages: the run-time twin of the import contracts."""
 
 import subprocess
 import sys

@@ -86,12 +86,8 @@ def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episod
         player.run_episode(should_stop)
         if not player.is_over:
             player.stop()
-    except EngineError as error:
-        if player.trial is not None:
-            player.fail_trial(error)
-        player.give_up()
-    except EnvironmentCrashed:
-        player.give_up()
+    except (EngineError, EnvironmentCrashed) as error:
+        player.give_up(error)
     finally:
         player.close()
     return player.episode

@@ -195,9 +195,11 @@ class Player:
         completion, parsed, author, edited_from = self._choose(thought, action)
         if isinstance(parsed, Malformed):
             outcome = StepOutcome(parsed.correction, trial.turns[-1].reward if trial.turns else 0.0, None, False)
+            view = trial.turns[-1].view if trial.turns else trial.view
         else:
             try:
                 outcome = seat.environment.step(parsed.action)
+                view = seat.environment.view()
             except EnvironmentCrashed as error:
                 self._finish_trial(StopReason.ENVIRONMENT_ERROR, str(error))
                 raise
@@ -212,7 +214,7 @@ class Player:
             is_valid=outcome.is_valid,
             is_malformed=isinstance(parsed, Malformed),
             completion=completion,
-            view=seat.environment.view(),
+            view=view,
             seconds=completion.seconds + monotonic() - started,
         )
         self._record(TurnTaken(episode_id=self.episode.id, trial=trial.index, turn=turn))
@@ -302,12 +304,21 @@ class Player:
         if not self.is_over:
             self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.STOPPED))
 
-    def fail_trial(self, error: EngineError) -> None:
-        """Record that the model broke the running trial (batches; a person would rather try the turn again)."""
-        self._finish_trial(StopReason.MODEL_ERROR, str(error))
-
-    def give_up(self) -> None:
-        """End an episode whose model broke while no trial was running."""
+    def give_up(self, error: EngineError | EnvironmentCrashed) -> None:
+        """End an episode that broke, with the reason on its last trial (batches; a person would rather try again)."""
+        if self.is_over:
+            return
+        last = self.last_trial
+        if last is None or last.error is None:
+            if self.trial is None:
+                index = len(self.episode.trials) + 1
+                self._record(
+                    TrialStarted(
+                        episode_id=self.episode.id, trial=Trial(index=index, prompt="", opening="", started_at=_now())
+                    )
+                )
+            is_model = isinstance(error, EngineError)
+            self._finish_trial(StopReason.MODEL_ERROR if is_model else StopReason.ENVIRONMENT_ERROR, str(error))
         if not self.is_over:
             self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.ERROR))
 

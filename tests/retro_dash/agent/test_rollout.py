@@ -273,7 +273,11 @@ class DeadEngine:
 def test_a_dead_engine_ends_a_batch_episode_as_an_error():
     player = player_of(ScriptedPolicy([WRONG]), Recorder(), trial_limit=2)
     broken = Player(player.episode, KIND, KIND.open, DeadEngine(), DeadEngine(), Recorder())
-    assert play_to_end(broken).state is EpisodeState.ERROR
+    episode = play_to_end(broken)
+    assert episode.state is EpisodeState.ERROR
+    assert [(t.stop_reason, t.error) for t in episode.trials] == [
+        (StopReason.MODEL_ERROR, "The engine does not answer.")
+    ]
 
 
 def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
@@ -283,7 +287,8 @@ def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
     )
     episode = play_to_end(player)
     assert episode.state is EpisodeState.ERROR
-    assert [t.stop_reason for t in episode.trials] == [StopReason.FAILED]
+    assert [t.stop_reason for t in episode.trials] == [StopReason.FAILED, StopReason.MODEL_ERROR]
+    assert episode.trials[0].error is None
 
 
 def test_stopping_keeps_the_running_trial():

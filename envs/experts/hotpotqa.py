@@ -61,8 +61,8 @@ class HotpotqaExpert:
         return Move(_finish_thought(task, plan), _write(trial, "Finish", plan.answer))
 
     def queries(self, task: Task, title: str) -> tuple[str, ...]:
-        """What to search for a page, best first: for one that the question only describes, the words that describe it,
-        as an agent that has read nothing must do, and then its title."""
+        """What to search for a page, best first. One that the question only describes is searched by the words that
+        describe it, as an agent that has read nothing must do, and then by its title."""
         context = [Paragraph(name, tuple(sentences)) for name, sentences in _context(task)]
         if title != page_order(task)[0] or f" {_bare(title)} " in f" {plain(task.instruction)} ":
             return (title,)

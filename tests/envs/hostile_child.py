@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from data.types import Task
 from envs.base import EnvironmentKind, Options, StepOutcome
 from envs.hotpotqa import KIND
-from envs.isolated import serve
+from envs.isolated_server import serve
 
 
 class HostileEnvironment:

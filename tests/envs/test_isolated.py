@@ -17,7 +17,8 @@ import pytest
 from data.errors import BadConfig, BadInput, EnvironmentCrashed, Refused, UnknownName
 from data.types import StopReason, Task
 from envs.hotpotqa import bundled, open_question
-from envs.isolated import REQUEST_LIMIT, EnvironmentPool
+from envs.isolated import EnvironmentPool
+from envs.isolated_child import REQUEST_LIMIT
 
 HOSTILE = (sys.executable, "-P", str(Path(__file__).with_name("hostile_child.py")))
 TASK = Task(id="t-1", env="hostile", split="test", instruction="Misbehave.")
@@ -240,7 +241,7 @@ def test_threads_share_one_pool() -> None:
     assert wins == [True] * 40
 
 
-def test_an_action_of_ten_megabytes_is_an_ordinary_action_and_a_huge_one_is_refused(hostile: EnvironmentPool) -> None:
+def test_ten_megabytes_are_an_ordinary_action_and_more_than_the_limit_is_refused(hostile: EnvironmentPool) -> None:
     environment = hostile.open(TASK, {})
     environment.start()
     assert environment.step("x" * 10_000_000).observation.startswith("did x")
@@ -256,14 +257,13 @@ def test_surrogates_and_control_codes_travel(hostile: EnvironmentPool) -> None:
 
 
 PARENT = """
-import sys, time
+import sys
 from data.types import Task
 from envs.isolated import EnvironmentPool
 pool = EnvironmentPool(command=sys.argv[1:])
 environment = pool.open(Task(id="t-1", env="hostile", split="test", instruction=""), {})
 environment.start()
-print(environment.step("pid").observation, environment.step("spawn").observation, environment.step("litter").observation)
-sys.stdout.flush()
+print(*(environment.step(action).observation for action in ("pid", "spawn", "litter")), flush=True)
 environment.step("hang")
 """
 

@@ -1,0 +1,214 @@
+// One episode: its trials as columns, aligned by what was done, with the reflections and their gain between them.
+
+import { get, getText, id, post } from "./api.js";
+import { age, button, fill, h, number, plural, reason, setText, sign } from "./dom.js";
+import { foldAll, gainBadge, openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
+import { pieces } from "./virtual.js";
+
+const TURNS_A_PAGE = 50;
+const ROW_HEIGHT = 96;
+
+/** Draws episode `episodeId` into `element`. Returns {turn(step), trial, goTo(trial, turn), end}. */
+export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs, say }) {
+  fill(element, skeleton());
+  const [episode, alignment] = await Promise.all([get(`/episodes/${id(episodeId)}`), get(`/episodes/${id(episodeId)}/alignment`)]);
+  crumbs(episode);
+  document.title = `${episode.task.instruction.slice(0, 60)} · Retro Dash`;
+  const trials = episode.trials.map((trial) => ({ ...trial, turn_count: episode.turn_counts?.[trial.index] ?? trial.turn_count ?? trial.turns.length, turns: new Map(trial.turns.map((turn) => [turn.index, turn])) }));
+  const note = h("p", { class: "notice", role: "status", hidden: true });
+  const tell = (text, who = "") => {
+    note.hidden = !text;
+    note.className = `notice ${who}`;
+    setText(note, text);
+  };
+  const board = h("div", { class: "board" });
+  const focus = { trial: trials.length, turn: 0 };
+  fill(element, headElement(episode, trials, { onClose, tell, board }), note, trials.length ? board : noTrials(episode));
+  if (!trials.length) return { turn() {}, goTo() {}, end() {} };
+  const rows = alignment.rows ?? [];
+  const parting = new Map((alignment.divergences ?? []).filter((one) => one.row !== null && one.turn !== null).map((one) => [one.row, one]));
+  const { cells, tabs } = columns(board, episode, trials, alignment);
+  const places = pieces(cells, rows.length, ROW_HEIGHT, async (from, to) => {
+    await load(rows.slice(from, to));
+    return rows.slice(from, to).map((row, at) => rowElement(row, from + at));
+  });
+
+  async function load(wanted) {
+    const missing = new Map();
+    for (const row of wanted) row.forEach((turn, column) => {
+      if (turn !== null && !trials[column].turns.has(turn)) missing.set(`${column} ${Math.floor((turn - 1) / TURNS_A_PAGE)}`, [column, Math.floor((turn - 1) / TURNS_A_PAGE)]);
+    });
+    await Promise.all([...missing.values()].map(([column, page]) => loadPage(trials[column], page)));
+  }
+
+  async function loadPage(trial, page) {
+    trial.pages ??= new Map();
+    if (!trial.pages.has(page)) {
+      const start = page * TURNS_A_PAGE + 1;
+      trial.pages.set(page, get(`/episodes/${id(episodeId)}/trials/${trial.index}/turns`, { start, stop: start + TURNS_A_PAGE }));
+    }
+    for (const turn of await trial.pages.get(page)) trial.turns.set(turn.index, turn);
+  }
+
+  function rowElement(row, index) {
+    const parts = parting.get(index);
+    const shared = row.filter((turn) => turn !== null).length === trials.length;
+    const cellsOfRow = row.map((turn, column) => {
+      if (turn === null) return h("div", { class: "cell gap" });
+      const trial = trials[column];
+      const taken = trial.turns.get(turn);
+      if (!taken) return h("div", { class: "cell dim" }, "This turn is not stored.");
+      const tools = [h("a", { class: "link", href: place(trial.index, turn), on: { click: (event) => { event.preventDefault(); goTo(trial.index, turn); } } }, "link"),
+        h("button", { type: "button", class: "button link", title: "Begin a new live episode that leaves this one before this turn", on: { click: () => fork(trial.index, turn) } }, "fork")];
+      return h("div", { class: `cell ${board.dataset.trial === String(trial.index) ? "shown" : ""}`, "data-trial": trial.index }, turnElement(taken, { trial: trial.index, before: trial.turns.get(turn - 1)?.reward ?? 0, repeats: alignment.repeats?.[trial.index]?.[turn] ?? null, tools }));
+    });
+    const marks = parts ? h("p", { class: "parting" }, h("span", { "aria-hidden": "true" }, "⑂"), ` Trial ${parts.trial} parts from trial ${parts.against} here, at its turn ${parts.turn}`) : null;
+    return h("div", { class: `row ${shared && trials.length > 1 ? "shared" : ""}`, "data-row": index }, marks, interleave(cellsOfRow));
+  }
+
+  async function fork(trial, turn) {
+    tell("Forking …");
+    try {
+      const state = await post(`/live/${id(episodeId)}/fork`, { trial, turn });
+      location.assign(`/?episode=${encodeURIComponent(state.episode?.id ?? state.episode_id)}`);
+    } catch (error) {
+      tell(error.message, "failure");
+    }
+  }
+
+  const place = (trial, turn) => `/episodes?${new URLSearchParams({ episode: episodeId, trial, turn })}`;
+
+  async function goTo(trial, turn, { quiet = false } = {}) {
+    const column = trials.findIndex((one) => one.index === trial);
+    if (column < 0) return tell(`This episode has no trial ${trial}.`, "failure");
+    tabs(trial);
+    const row = rows.findIndex((cells_) => cells_[column] === turn);
+    if (row < 0) return turn ? tell(`Trial ${trial} has no turn ${turn}; it has ${trials[column].turn_count}.`, "failure") : undefined;
+    Object.assign(focus, { trial, turn });
+    await places.reach(row);
+    const node = document.getElementById(`t${trial}-${turn}`);
+    for (const other of board.querySelectorAll(".turn.current")) other.classList.remove("current");
+    node.classList.add("current");
+    node.focus({ preventScroll: true });
+    node.scrollIntoView({ block: "center" });
+    // Pieces above may have found their true height since.
+    requestAnimationFrame(() => node.scrollIntoView({ block: "center" }));
+    if (!quiet) onPlace(trial, turn);
+    say(`Trial ${trial}, turn ${turn}`);
+  }
+
+  function turn(step) {
+    const trial = trials.find((one) => one.index === focus.trial) ?? trials.at(-1);
+    const next = Math.min(trial.turn_count, Math.max(1, focus.turn + step));
+    if (trial.turn_count) goTo(trial.index, next);
+  }
+
+  return { turn, goTo, end: places.end, foldAll: (open) => foldAll(board, open) };
+}
+
+function interleave(cells) {
+  return cells.flatMap((cell, index) => (index ? [h("div", { class: "cell seam", "aria-hidden": "true" }), cell] : [cell]));
+}
+
+function headElement(episode, trials, { onClose, tell, board }) {
+  const url = encodeURIComponent(episode.id);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(await getText(`/episodes/${id(episode.id)}/markdown`));
+      tell("✓ Copied as Markdown.", "success");
+    } catch (error) {
+      tell(`Could not copy: ${error.message}`, "failure");
+    }
+  };
+  const replay = async (event) => {
+    const pressed = event.currentTarget;
+    tell("Playing the recorded actions again …");
+    setBusy(pressed, true);
+    try {
+      const report = await post(`/episodes/${id(episode.id)}/replay`);
+      tell(...replayWords(report));
+    } catch (error) {
+      tell(error.message, "failure");
+    } finally {
+      setBusy(pressed, false);
+    }
+  };
+  const won = trials.findIndex((trial) => trial.success) + 1;
+  const [who, mark] = episode.state === "running" ? ["planner", "●"] : won ? ["success", "✓"] : ["failure", "✕"];
+  const again = new URLSearchParams({ env: episode.task.env, split: episode.task.split, task: episode.task.id });
+  return h("header", { class: "detail-head" },
+    h("div", { class: "stage-title" }, button("← All episodes", onClose, { class: "quiet", title: "Back to the table (Esc)" }), h("h1", { class: "task" }, episode.task.instruction)),
+    h("div", { class: "chips" },
+      h("span", { class: "chip" }, h("span", { class: `sign ${who}`, "aria-hidden": "true" }, mark), won ? `solved in trial ${won}` : episode.state), h("span", { class: "chip" }, episode.task.env), h("span", { class: "chip" }, episode.task.split),
+      h("span", { class: "chip who" }, sign(episode.planner === "expert" ? "expert" : "planner"), "planner ", episode.planner), h("span", { class: "chip who" }, sign(episode.reflector === "expert" ? "expert" : "reflector"), "reflector ", episode.reflector),
+      h("span", { class: "chip" }, `T ${number(episode.temperature)} · seed ${episode.seed} · ${String(episode.strategy).replace("_", " ")}`), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
+    h("div", { class: "tools row" },
+      episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,
+      h("a", { class: "button", href: `/?${again}` }, "Same task again"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
+      button("Expand all", () => foldAll(board, true)), button("Collapse all", () => foldAll(board, false))));
+}
+
+function replayWords(report) {
+  const good = report.reproducible ?? report.is_reproducible ?? report.is_same;
+  const detail = report.detail ?? report.message ?? report.summary ?? "";
+  if (good) return [`✓ Reproducible. ${detail || "Every recorded action gave the same observation and reward again."}`, "success"];
+  return [`✕ Not reproducible. ${detail || JSON.stringify(report)}`, "failure"];
+}
+
+function setBusy(element, busy) {
+  element.setAttribute("aria-disabled", String(busy));
+}
+
+// The heads, the column of rows, and the reflections that stay in sight between the columns.
+function columns(board, episode, trials, alignment) {
+  const count = trials.length;
+  const template = trials.map((_, index) => (index ? "minmax(150px, 0.62fr) minmax(230px, 1fr)" : "minmax(230px, 1fr)")).join(" ");
+  board.style.setProperty("--columns", template);
+  board.style.setProperty("--min", `${count * 240 + (count - 1) * 160}px`);
+  board.classList.toggle("single", count === 1);
+  const heads = trials.map((trial) => headOfTrial(trial, alignment));
+  const cells = h("div", { class: "rows" });
+  const between = trials.slice(1).map((trial, index) => betweenTrials(episode, trials[index], index));
+  const last = episode.reflections.find((one) => one.after_trial === trials.at(-1).index);
+  const buttons = trials.map((trial) => h("button", { type: "button", class: "button tab", on: { click: () => show(trial.index) } }, `Trial ${trial.index} `, outcome(trial)[1]));
+  const show = (number_) => {
+    board.dataset.trial = number_;
+    trials.forEach((trial, index) => buttons[index].setAttribute("aria-pressed", String(trial.index === number_)));
+    for (const cell of cells.querySelectorAll("[data-trial]")) cell.classList.toggle("shown", Number(cell.dataset.trial) === number_);
+    for (const [index, trial] of trials.entries()) {
+      heads[index].classList.toggle("shown", trial.index === number_);
+      between[index - 1]?.classList.toggle("shown", trial.index === number_);
+    }
+  };
+  fill(board, count > 1 ? h("div", { class: "tabs", role: "group", "aria-label": "Which trial" }, buttons) : null,
+    h("div", { class: "scroller", tabindex: count > 3 ? "0" : null, role: count > 3 ? "region" : null, "aria-label": count > 3 ? "Trials side by side" : null },
+      h("div", { class: "grid heads" }, interleave(heads)), h("div", { class: "grid body" }, between, cells)),
+    last ? reflectionElement(last, { level: "h2" }) : null);
+  between.forEach((element, index) => (element.style.gridColumn = String(index * 2 + 2)));
+  show(trials.at(-1).index);
+  return { cells, tabs: show };
+}
+
+function headOfTrial(trial, alignment) {
+  const [who, mark, word] = outcome(trial);
+  const repeats = Object.keys(alignment.repeats?.[trial.index] ?? {}).length;
+  return h("section", { class: `column-head ${who}`, "aria-label": `Trial ${trial.index}` },
+    h("h2", {}, `Trial ${trial.index} `, h("span", { class: `sign ${who === "running" ? "planner" : who}`, "aria-hidden": "true" }, mark), ` ${word}`),
+    h("p", { class: "dim small" }, [`reward ${number(trial.reward)}`, plural(trial.turn_count, "turn"), trial.stop_reason && !trial.success ? reason(trial.stop_reason) : null, repeats ? `↻ ${plural(repeats, "repeat")}` : null].filter(Boolean).join(" · ")),
+    trial.error ? h("p", { class: "problem" }, trial.error) : null, openingElement(trial));
+}
+
+function betweenTrials(episode, before) {
+  const reflection = episode.reflections.find((one) => one.after_trial === before.index);
+  if (!reflection) return h("div", { class: "seam-card" }, h("p", { class: "dim small" }, sign("reflector"), " No reflection"));
+  return h("div", { class: "seam-card" }, reflectionElement(reflection, { level: "h3" }));
+}
+
+function noTrials(episode) {
+  return h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, "This episode has no trials yet.")),
+    h("a", { class: "button primary", href: `/?episode=${encodeURIComponent(episode.id)}` }, "Play it"));
+}
+
+function skeleton() {
+  return h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 8 }, () => h("i", {})));
+}

@@ -1,0 +1,95 @@
+// What every page shares: top bar, lineage line, help sheet, theme, and the hub's state, always true.
+
+import { get } from "./api.js";
+import { button, fill, h, keyed, setText } from "./dom.js";
+import { bind, known } from "./keys.js";
+
+const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], stopped: ["○", "stopped"], failed: ["✕", "failed"] };
+
+/** Draws the frame and returns {main, crumbs, say}: where a view goes, its lineage, and the live region. */
+export function drawFrame(pages, current) {
+  const engine = h("a", { class: "engine", href: "/api/v1/status", "aria-live": "off" });
+  const runs = h("a", { class: "runs", href: "/episodes" });
+  const crumbs = h("nav", { class: "crumbs", "aria-label": "Lineage" });
+  const live = h("div", { class: "sr", role: "status", "aria-live": "polite" });
+  const main = h("main", { id: "rd-main", class: `view view-${current.view}`, tabindex: "-1" });
+  const help = helpSheet();
+  const frame = h("div", { class: "rd" },
+    h("a", { class: "skip", href: "#rd-main", on: { click: (event) => { event.preventDefault(); main.focus(); } } }, "Skip to content"),
+    h("header", { class: "top" },
+      h("a", { class: "brand", href: pages[0].path }, logo(), h("span", {}, "Retro Dash")),
+      h("nav", { class: "pages", "aria-label": "Pages" },
+        pages.map((page) => h("a", { href: page.path, "aria-current": page.path === current.path ? "page" : null }, page.title))),
+      h("div", { class: "right" }, engine, runs,
+        button("◐", switchTheme, { class: "quiet icon", "aria-label": "Light or dark", title: "Light or dark" }),
+        button("?", () => help.showModal(), { class: "quiet icon", "aria-label": "Keys of this page", title: "Keys of this page (?)" })),
+    ),
+    crumbs, main, live, help);
+  bind("?", "This sheet", () => help.showModal());
+  watchHub(engine, runs);
+  return { element: frame, main, crumbs: (...parts) => showCrumbs(crumbs, parts), say: (text) => setText(live, text) };
+}
+
+function logo() {
+  const image = h("img", { src: "/ui/favicon.svg", alt: "", width: 22, height: 22 });
+  return image;
+}
+
+function showCrumbs(crumbs, parts) {
+  keyed(crumbs, parts.filter(Boolean).map((part, index) => ({ index, ...part })), (part) => `${part.index} ${part.href ?? ""}`,
+    (part) => (part.href ? h("a", { href: part.href }) : h("span")), (element, part) => setText(element, part.text));
+}
+
+function helpSheet() {
+  const list = h("dl", { class: "keys" });
+  const sheet = h("dialog", { class: "help", "aria-labelledby": "rd-help-title" },
+    h("h2", { id: "rd-help-title" }, "Keys of this page"), list,
+    h("p", { class: "dim" }, "Keys rest while you type in a field. Esc leaves it."),
+    button("Close", () => sheet.close(), { class: "primary" }));
+  const show = sheet.showModal.bind(sheet);
+  sheet.showModal = () => {
+    fill(list, known().map((one) => [
+      h("dt", {}, one.keys.split(" ").map((key, index) => [index ? " " : "", h("kbd", {}, key)])), h("dd", {}, one.label)]));
+    show();
+  };
+  sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
+  return sheet;
+}
+
+function switchTheme() {
+  const root = document.documentElement;
+  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  try {
+    localStorage.setItem("retro-theme", root.dataset.theme);
+  } catch {
+    // The choice then lasts as long as the page.
+  }
+}
+
+function watchHub(engine, runs) {
+  let timer = 0;
+  const look = async () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    try {
+      showHub(engine, runs, await get("/status"));
+    } catch {
+      engine.className = "engine state-failed";
+      setText(engine, "✕ the hub does not answer");
+    }
+    timer = setTimeout(look, 4000);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
+function showHub(engine, runs, status) {
+  const [mark, word] = ENGINE[status.engine.state] ?? ["○", status.engine.state];
+  engine.className = `engine state-${status.engine.state}`;
+  engine.title = `${status.engine.detail || "Engine"} · Retro Dash ${status.version}`;
+  setText(engine, `${mark} ${status.engine.model || "engine"} ${word}`);
+  const { running = 0, queued = 0 } = status.runs ?? {};
+  const jobs = running + queued;
+  setText(runs, jobs ? `${running} running${queued ? `, ${queued} queued` : ""}` : "no jobs");
+  runs.classList.toggle("busy", running > 0);
+}

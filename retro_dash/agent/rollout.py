@@ -92,6 +92,21 @@ def memory(episode: Episode, kind: EnvironmentKind, before_trial: int) -> list[s
     return texts if kind.reflection_memory is None else texts[-kind.reflection_memory :]
 
 
+def trial_messages(episode: Episode, kind: EnvironmentKind, trial: Trial, limits: Limits) -> list[Message]:
+    """What the planner is told before the trial's first turn: reflections, last attempt and opening."""
+    last_attempt = None
+    if episode.strategy in (Strategy.LAST_ATTEMPT, Strategy.BOTH):
+        before = next((t for t in episode.trials if t.index == trial.index - 1), None)
+        last_attempt = transcript(before, limits.last_attempt_characters) if before else None
+    return planner_messages(
+        episode.task,
+        kind.instructions(episode.task, episode.options),
+        trial.opening,
+        memory(episode, kind, trial.index),
+        last_attempt,
+    )
+
+
 class Player:
     """Plays one episode. Not thread-safe: one verb at a time."""
 
@@ -161,7 +176,7 @@ class Player:
         try:
             opening, view = environment.start(), environment.view()
             bare = Trial(index=index, prompt="", opening=opening, view=view, started_at=_now())
-            messages = self._planner_messages(bare)
+            messages = trial_messages(self.episode, self.kind, bare, self.limits)
             trial = bare.model_copy(update={"prompt": as_text(messages)})
             dialogue = self._begin_planner(trial, messages)
             self._record(TrialStarted(episode_id=self.episode.id, trial=trial))
@@ -413,7 +428,7 @@ class Player:
         try:
             _compare(trial, 0, trial.opening, environment.start())
             start = trial.model_copy(update={"turns": ()})
-            dialogue = self._begin_planner(start, self._planner_messages(start))
+            dialogue = self._begin_planner(start, trial_messages(self.episode, self.kind, start, self.limits))
             for turn in trial.turns:
                 if not turn.is_malformed:
                     _compare(trial, turn.index, turn.observation, environment.step(turn.action).observation)
@@ -425,18 +440,6 @@ class Player:
             environment.close()
             raise
         return _Seat(environment, dialogue)
-
-    def _planner_messages(self, trial: Trial) -> list[Message]:
-        last_attempt = None
-        if self.episode.strategy in (Strategy.LAST_ATTEMPT, Strategy.BOTH) and trial.index > 1:
-            last_attempt = transcript(self.episode.trials[trial.index - 2], self.limits.last_attempt_characters)
-        return planner_messages(
-            self.episode.task,
-            self.kind.instructions(self.episode.task, self._options),
-            trial.opening,
-            memory(self.episode, self.kind, trial.index),
-            last_attempt,
-        )
 
     def _begin_planner(self, trial: Trial, messages: list[Message]) -> Dialogue:
         sampling = Sampling(self.episode.temperature, self._seed(trial.index), self.limits.reply_tokens)

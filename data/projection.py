@@ -34,6 +34,7 @@ from data.events import (
 from data.types import Completion, Episode, EpisodeState, Label, Reflection, RunState, StopReason, Trial, Turn
 
 Row = tuple[Any, ...]
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 ENDED_RUNS = {RunState.FINISHED, RunState.FAILED, RunState.CANCELLED}
 
 
@@ -307,31 +308,28 @@ class Projection:
 
 def episode_row(episode: Episode, tally: Tally) -> Row:
     """One row of `episodes`, in the order of its columns."""
-    task = episode.task
+    task, e = episode.task, episode
     return (
-        tally.number, episode.id, episode.run_id, task.env, task.split, task.id, task.instruction, task.turn_limit,
-        as_json(task.metadata), episode.planner, episode.reflector, episode.strategy.value, episode.trial_limit,
-        episode.temperature, episode.seed, episode.parent_id, episode.fork_trial, episode.fork_turn, episode.source,
-        utc(episode.created_at), *tally.columns().values(),
+        tally.number, e.id, e.run_id, task.env, task.split, task.id, task.instruction, task.turn_limit,
+        as_json(task.metadata), e.planner, e.reflector, e.strategy.value, e.trial_limit, e.temperature, e.seed,
+        as_json(e.options), e.parent_id, e.fork_trial, e.fork_turn, e.source, utc(e.created_at),
+        *tally.columns().values(),
     )  # fmt: skip
 
 
 def completion_columns(completion: Completion | None) -> Row:
-    """`completion`, `context_ids`, `token_ids`, `logprobs`: what pages show first, then the tokens."""
+    """A completion, in the order of its columns: what pages show first, then the tokens."""
     if completion is None:
-        return (None, None, None, None)
-    shown = as_json({
-        "policy": completion.policy, "text": completion.text, "finish_reason": completion.finish_reason,
-        "temperature": completion.temperature, "seconds": completion.seconds,
-    })  # fmt: skip
-    tokens = (completion.context_ids, completion.token_ids, completion.logprobs)
-    return (shown, *(None if values is None else list(values) for values in tokens))
+        return (None,) * 8
+    c = completion
+    tokens = (None if values is None else list(values) for values in (c.context_ids, c.token_ids, c.logprobs))
+    return (c.policy, c.text, c.finish_reason, c.temperature, c.seconds, *tokens)
 
 
 def as_json(value: Any) -> str:
     """JSON text; BadInput for what JSON cannot say (NaN, infinity)."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return ENCODER.encode(value)
     except ValueError as error:
         raise BadInput(f"A value cannot be stored as JSON ({error}): {str(value)[:200]}") from error
 

@@ -35,6 +35,7 @@ Parameters = Sequence[Any] | dict[str, Any]
 INSTRUCTION_SHOWN = 240
 FACETS = ("env", "split", "planner", "reflector", "strategy", "state", "source")
 FACET_VALUES = 50
+TOKENS = ("context_ids", "token_ids", "logprobs")
 
 
 class Cursor(Protocol):
@@ -134,6 +135,7 @@ def episode(cursor: Cursor, id_: str, with_tokens: bool) -> Episode:
         trial_limit=row["trial_limit"],
         temperature=row["temperature"],
         seed=row["seed"],
+        options=json.loads(row["options"]),
         trials=tuple(_trial(trial, turns.get(trial["trial"], [])) for trial in trials),
         reflections=_reflections(cursor, number, with_tokens),
         state=row["state"],
@@ -203,9 +205,10 @@ def _reflections(cursor: Cursor, number: int, with_tokens: bool) -> tuple[Reflec
 
 def _completion(row: Record) -> Completion | None:
     """Take the completion's columns out of a row."""
-    tokens = {name: row.pop(name, None) for name in ("context_ids", "token_ids", "logprobs")}
-    shown = row.pop("completion")
-    return None if shown is None else Completion(**json.loads(shown), **tokens)
+    tokens = {name: row.pop(name, None) for name in TOKENS}
+    text, seconds = row.pop("completion"), row.pop("completion_seconds")
+    rest = {name: row.pop(name) for name in ("policy", "finish_reason", "temperature")}
+    return None if text is None else Completion(text=text, seconds=seconds, **rest, **tokens)
 
 
 def _json(text: str | None) -> Any:
@@ -222,23 +225,29 @@ def _aware(time: datetime | None) -> Any:
 def episode_rows(cursor: Cursor, filter_: str, sort: str, limit: int, offset: int) -> EpisodePage:
     where, parameters = compile_filter(filter_)
     order = compile_sort(sort)
-    # Two steps: the text of a row is read for the rows of the page alone.
-    total = column(cursor, f"SELECT count(*) FROM episodes WHERE {where}", parameters)[0]  # noqa: S608
-    rows = records(
+    # One statement, so that total and rows are of one moment and a costly filter is evaluated once; narrow until the
+    # page is known, so that its rows alone are read whole.
+    found = records(
         cursor,
-        f"""SELECT id, run_id, env, split, task_id, left(instruction, {INSTRUCTION_SHOWN}) AS instruction, planner,
-        reflector, source, state, success, tally, turn_count, first_reward, last_reward, best_gain, parent_id,
-        created_at
-        FROM episodes WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?""",  # noqa: S608
+        f"""WITH found AS MATERIALIZED (SELECT number, {order.columns} FROM episodes WHERE {where}),
+        page AS (SELECT number FROM found ORDER BY {order.sql} LIMIT ? OFFSET ?)
+        SELECT (SELECT count(*) FROM found) AS total, rows.* FROM (SELECT 1) LEFT JOIN (
+            SELECT id, run_id, env, split, task_id, left(instruction, {INSTRUCTION_SHOWN}) AS instruction, planner,
+                reflector, source, state, success, tally, turn_count, first_reward, last_reward, best_gain,
+                parent_id, created_at, row_number() OVER (ORDER BY {order.sql}) AS place
+            FROM episodes SEMI JOIN page ON episodes.number = page.number
+        ) AS rows ON true ORDER BY place""",  # noqa: S608
         [*parameters, limit, offset],
     )
+    total = found[0]["total"]
+    rows = [row for row in found if row["id"] is not None]
     labels = _label_summaries(cursor, [row["id"] for row in rows])
     return EpisodePage(total=total, rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows))
 
 
 def episode_ids(cursor: Cursor, filter_: str, sort: str) -> tuple[str, ...]:
     where, parameters = compile_filter(filter_)
-    sql = f"SELECT id FROM episodes WHERE {where} ORDER BY {compile_sort(sort)}"  # noqa: S608
+    sql = f"SELECT id FROM episodes WHERE {where} ORDER BY {compile_sort(sort).sql}"  # noqa: S608
     return tuple(column(cursor, sql, parameters))
 
 
@@ -247,6 +256,7 @@ def _episode_row(row: Record, labels: Sequence[LabelSummary]) -> EpisodeRow:
         TrialOutcome(index=index, turns=turns, reward=reward, success=success, stop_reason=stop)
         for index, turns, _, reward, success, stop in json.loads(row.pop("tally"))["trials"]
     )
+    del row["total"], row["place"]
     return EpisodeRow(trials=outcomes, labels=tuple(labels), created_at=_aware(row.pop("created_at")), **row)
 
 

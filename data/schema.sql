@@ -51,6 +51,7 @@ CREATE TABLE episodes (
     trial_limit INTEGER NOT NULL,
     temperature DOUBLE NOT NULL,
     seed BIGINT NOT NULL,
+    options JSON NOT NULL,
     parent_id VARCHAR,
     fork_trial INTEGER,
     fork_turn INTEGER,
@@ -94,7 +95,12 @@ CREATE TABLE turns (
     is_malformed BOOLEAN NOT NULL,
     view JSON,
     seconds DOUBLE NOT NULL,
-    completion JSON,               -- without its tokens, which only training and export read
+    policy VARCHAR,                -- from here on the completion; null when there is none
+    completion VARCHAR,
+    finish_reason VARCHAR,
+    temperature DOUBLE,
+    completion_seconds DOUBLE,
+    -- The tokens are read by training and export alone, never by a page.
     context_ids INTEGER[],
     token_ids INTEGER[],
     logprobs FLOAT[]
@@ -111,7 +117,11 @@ CREATE TABLE reflections (
     prompt VARCHAR NOT NULL,
     gain DOUBLE,
     created_at TIMESTAMP NOT NULL,
-    completion JSON,
+    policy VARCHAR,
+    completion VARCHAR,
+    finish_reason VARCHAR,
+    temperature DOUBLE,
+    completion_seconds DOUBLE,
     context_ids INTEGER[],
     token_ids INTEGER[],
     logprobs FLOAT[]

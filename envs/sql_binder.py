@@ -1,0 +1,369 @@
+"""Resolve the names of a MySQL query against a schema, as MySQL does and with MySQL's complaints.
+
+The binder walks a sqlglot tree once. It finds what every column is, raises `SqlError` for what does not exist, works
+out the kind of each value, and rewrites comparisons where SQLite would compare otherwise than MySQL (text with
+number, date with text, text without a collation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlglot import exp
+
+from envs.sql_functions import COLLATION, moment_of
+from envs.sql_schema import INFORMATION_SCHEMA, Schema, Table
+
+
+class SqlError(Exception):
+    """What the server would say, without the leading `Error executing query: `."""
+
+
+class Kind(NamedTuple):
+    """What a value is to MySQL: integer, decimal, float, text, date, datetime, time, bytes, null or any."""
+
+    name: str
+    decimals: int = 0
+
+    @property
+    def is_number(self) -> bool:
+        return self.name in ("integer", "decimal", "float")
+
+    @property
+    def is_moment(self) -> bool:
+        return self.name in ("date", "datetime")
+
+
+INTEGER, FLOAT, TEXT, DATE, ANY, NULL = (Kind(n) for n in ("integer", "float", "text", "date", "any", "null"))
+
+
+class Output(NamedTuple):
+    """One column that a query gives."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass
+class Source:
+    """A table or derived table in FROM."""
+
+    alias: str
+    columns: dict[str, Output]
+    """By lower-case name, in order."""
+
+
+@dataclass
+class Scope:
+    """What names mean inside one SELECT."""
+
+    outer: Scope | None
+    ctes: dict[str, list[Output]]
+    sources: list[Source] = field(default_factory=list)
+    merged: set[str] = field(default_factory=set)
+    """Columns joined by USING or NATURAL: not ambiguous."""
+    aliases: dict[str, Kind] = field(default_factory=dict)
+    clause: str = "field list"
+
+
+COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+INTEGER_NODES = (
+    *COMPARISONS, exp.And, exp.Or, exp.Not, exp.Xor, exp.In, exp.Between, exp.Like, exp.Is, exp.Exists, exp.Boolean,
+    exp.RegexpLike, exp.Count, exp.Length, exp.Year, exp.Month, exp.Day, exp.DateDiff, exp.TimestampDiff, exp.Quarter,
+    exp.DayOfWeek, exp.DayOfMonth, exp.DayOfYear, exp.Week, exp.WeekOfYear, exp.Hour, exp.Minute, exp.Second,
+    exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, exp.IntDiv, exp.Floor, exp.Ceil, exp.StrPosition, exp.Extract,
+    exp.Sign, exp.Ascii,
+)  # fmt: skip
+SAME_KIND = (
+    exp.Alias, exp.Paren, exp.Neg, exp.Abs, exp.Min, exp.Max, exp.AnyValue, exp.Distinct, exp.Window, exp.DateAdd,
+    exp.DateSub, exp.Nullif, exp.Collate,
+)  # fmt: skip
+"""Nodes whose value has the kind of their first child."""
+CAST_KINDS = {
+    "DATE": DATE,
+    "DATETIME": Kind("datetime"),
+    "TIMESTAMP": Kind("datetime"),
+    "TIME": Kind("time"),
+    "CHAR": TEXT,
+    "TEXT": TEXT,
+    "VARCHAR": TEXT,
+    "NCHAR": TEXT,
+    "FLOAT": FLOAT,
+    "DOUBLE": FLOAT,
+    **dict.fromkeys(("INT", "BIGINT", "UBIGINT", "UINT", "SMALLINT", "TINYINT"), INTEGER),
+}
+
+
+def merged_kind(kinds: list[Kind]) -> Kind:
+    """The kind of a value that comes from any of several branches."""
+    known = {kind for kind in kinds if kind != NULL}
+    if len(known) == 1:
+        return known.pop()
+    if known and all(kind.is_number for kind in known):
+        return arithmetic(list(known))
+    return ANY
+
+
+def arithmetic(kinds: list[Kind]) -> Kind:
+    if all(kind.name == "integer" for kind in kinds):
+        return INTEGER
+    if all(kind.name in ("integer", "decimal") for kind in kinds):
+        return Kind("decimal", max(kind.decimals for kind in kinds))
+    return FLOAT
+
+
+class Binder:
+    """Binds queries over one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+
+    def bind(self, query: exp.Expr) -> list[Output]:
+        """The columns that `query` gives; raises SqlError. Changes the tree."""
+        names = {cte.alias.lower() for cte in query.find_all(exp.CTE)}
+        for table in query.find_all(exp.Table):
+            self._check_table(table, names)
+        return self._query(query, None, {})
+
+    def _table(self, name: str) -> Table | None:
+        return self.schema.table(name) or next((t for t in INFORMATION_SCHEMA.values() if t.name == name), None)
+
+    def _check_table(self, table: exp.Table, ctes: set[str]) -> None:
+        database, name = table.db.lower(), table.name.lower()
+        if isinstance(table.this, exp.Func):
+            raise SqlError(f"FUNCTION {self.schema.name.lower()}.{table.this.sql_name()} does not exist")
+        if database == "information_schema" and name in INFORMATION_SCHEMA:
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(name)))
+            table.set("this", exp.to_identifier(INFORMATION_SCHEMA[name].name))
+            table.set("db", None)
+            return
+        if database and database != self.schema.name.lower():
+            raise SqlError(f"Table '{database}.{name}' doesn't exist")
+        if not (self._table(name) or (name in ctes and not database)):
+            raise SqlError(f"Table '{self.schema.name.lower()}.{name}' doesn't exist")
+        table.set("db", None)
+
+    def _query(self, query: exp.Expr, outer: Scope | None, ctes: dict[str, list[Output]]) -> list[Output]:
+        ctes = self._with(query, outer, ctes)
+        if isinstance(query, exp.Subquery):
+            return self._query(query.this, outer, ctes)
+        if isinstance(query, exp.SetOperation):
+            left = self._query(query.this, outer, ctes)
+            right = self._query(query.expression, outer, ctes)
+            if len(left) != len(right):
+                raise SqlError("The used SELECT statements have a different number of columns")
+            outputs = [Output(a.name, merged_kind([a.kind, b.kind])) for a, b in zip(left, right, strict=True)]
+            scope = Scope(outer, ctes, [Source("", {o.name.lower(): o for o in outputs})], clause="order clause")
+            if order := query.args.get("order"):
+                self._visit(order, scope)
+            return outputs
+        if isinstance(query, exp.Select):
+            return self._select(query, Scope(outer, ctes))
+        raise SqlError("This kind of query is not supported here; use SELECT")
+
+    def _with(self, query: exp.Expr, outer: Scope | None, ctes: dict[str, list[Output]]) -> dict[str, list[Output]]:
+        clause = query.args.get("with_")
+        if clause is None:
+            return ctes
+        known = dict(ctes)
+        for cte in clause.expressions:
+            columns = [c.name for c in cte.args["alias"].args.get("columns") or ()]
+            if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+                known[cte.alias.lower()] = renamed(self._query(cte.this.this, outer, dict(known)), columns)
+            known[cte.alias.lower()] = renamed(self._query(cte.this, outer, known), columns)
+        return known
+
+    def _select(self, select: exp.Select, scope: Scope) -> list[Output]:
+        origin = select.args.get("from_")
+        joins: list[exp.Join] = []
+        if origin is not None:
+            self._source(origin.this, scope, joins)
+        for join in select.args.get("joins") or ():
+            self._join(join, scope, joins)
+        outputs: list[Output] = []
+        if not select.expressions:
+            raise SqlError("No tables used")
+        for expression in select.expressions:
+            outputs.extend(self._projection(expression, scope))
+        self._clause(select.args.get("where"), scope, "where clause")
+        for join in joins:
+            self._clause(join.args.get("on"), scope, "on clause")
+        scope.aliases = {e.alias.lower(): ANY for e in select.expressions if isinstance(e, exp.Alias)}
+        scope.aliases |= {o.name.lower(): o.kind for o in outputs if o.name.lower() in scope.aliases}
+        self._clause(select.args.get("group"), scope, "group statement")
+        self._clause(select.args.get("having"), scope, "having clause")
+        self._clause(select.args.get("order"), scope, "order clause")
+        for window in select.args.get("windows") or ():
+            self._clause(window, scope, "window")
+        return outputs
+
+    def _clause(self, clause: exp.Expr | None, scope: Scope, name: str) -> None:
+        if clause is not None:
+            scope.clause = name
+            self._visit(clause, scope)
+
+    def _source(self, node: exp.Expr, scope: Scope, joins: list[exp.Join]) -> None:
+        if isinstance(node, exp.Table):
+            scope.sources.append(Source(node.alias_or_name.lower(), self._table_columns(node, scope)))
+        elif isinstance(node, exp.Subquery):
+            inner = node.this
+            if isinstance(inner, exp.Table):
+                self._source(inner, scope, joins)
+            else:
+                alias = node.args.get("alias")
+                columns = [c.name for c in (alias.args.get("columns") or ())] if alias else []
+                outputs = renamed(self._query(inner, scope.outer, scope.ctes), columns)
+                scope.sources.append(Source(node.alias.lower(), {o.name.lower(): o for o in outputs}))
+        elif isinstance(node, exp.Paren):
+            self._source(node.this, scope, joins)
+        else:
+            raise SqlError("This kind of table in FROM is not supported here")
+        for join in node.args.get("joins") or ():
+            self._join(join, scope, joins)
+
+    def _table_columns(self, table: exp.Table, scope: Scope) -> dict[str, Output]:
+        if table.name.lower() in scope.ctes:
+            return {output.name.lower(): output for output in scope.ctes[table.name.lower()]}
+        known = self._table(table.name)
+        if known is None:
+            raise SqlError(f"Table '{self.schema.name.lower()}.{table.name.lower()}' doesn't exist")
+        return {c.name.lower(): Output(c.name, Kind(c.kind, c.decimals)) for c in known.columns}
+
+    def _join(self, join: exp.Join, scope: Scope, joins: list[exp.Join]) -> None:
+        before = {name for source in scope.sources for name in source.columns}
+        self._source(join.this, scope, joins)
+        joins.append(join)
+        aliases = [source.alias for source in scope.sources if source.alias]
+        if len(set(aliases)) != len(aliases):
+            raise SqlError(f"Not unique table/alias: '{aliases[-1]}'")
+        if join.args.get("method") == "NATURAL":
+            scope.merged |= before & set(scope.sources[-1].columns)
+        scope.merged |= {name.name.lower() for name in join.args.get("using") or ()}
+
+    def _projection(self, expression: exp.Expr, scope: Scope) -> list[Output]:
+        if isinstance(expression, exp.Star):
+            return [column for source in scope.sources for column in source.columns.values()]
+        if isinstance(expression, exp.Column) and isinstance(expression.this, exp.Star):
+            for source in scope.sources:
+                if source.alias == expression.table.lower():
+                    return list(source.columns.values())
+            raise SqlError(f"Unknown table '{expression.table}'")
+        name = expression.output_name or expression.sql("mysql")
+        return [Output(name, self._visit(expression, scope))]
+
+    def _column(self, column: exp.Column, scope: Scope) -> Kind:
+        name, table = column.name.lower(), column.table.lower()
+        here: Scope | None = scope
+        if not table and scope.clause not in ("field list", "where clause", "on clause") and name in scope.aliases:
+            return scope.aliases[name]
+        while here is not None:
+            found = [s for s in here.sources if name in s.columns and (not table or s.alias == table)]
+            if len(found) > 1 and name not in here.merged:
+                raise SqlError(f"Column '{column.name}' in {scope.clause} is ambiguous")
+            if found:
+                return found[0].columns[name].kind
+            if not table and here is not scope and name in here.aliases:
+                return here.aliases[name]
+            here = here.outer
+        shown = ".".join(part.name for part in column.parts)
+        raise SqlError(f"Unknown column '{shown}' in '{scope.clause}'")
+
+    def _visit(self, node: exp.Expr, scope: Scope) -> Kind:
+        """Bind what is inside `node` and return its kind."""
+        if isinstance(node, exp.Column):
+            return INTEGER if isinstance(node.this, exp.Star) else self._column(node, scope)
+        if isinstance(node, exp.Query):
+            outputs = self._query(node, scope, scope.ctes)
+            return outputs[0].kind if len(outputs) == 1 else ANY
+        kinds = [self._visit(child, scope) for child in list(node.iter_expressions())]
+        if isinstance(node, (*COMPARISONS, exp.In, exp.Between)):
+            compare_as_mysql(node, kinds)
+        if isinstance(node, (exp.Sum, exp.Avg)) and kinds and kinds[0].is_moment:
+            node.this.replace(exp.Anonymous(this="mysql_number", expressions=[node.this.copy()]))
+        return kind_of(node, kinds)
+
+
+def renamed(outputs: list[Output], names: list[str]) -> list[Output]:
+    return [Output(name, output.kind) for name, output in zip(names, outputs, strict=False)] if names else outputs
+
+
+def kind_of(node: exp.Expr, kinds: list[Kind]) -> Kind:
+    """The kind of a node from the kinds of its children, in order."""
+    first = kinds[0] if kinds else ANY
+    if isinstance(node, exp.Literal):
+        if node.is_string:
+            return TEXT
+        return Kind("decimal", len(node.this.partition(".")[2])) if "." in node.this else INTEGER
+    if isinstance(node, exp.Null):
+        return NULL
+    if isinstance(node, INTEGER_NODES):
+        return INTEGER
+    if isinstance(node, (exp.Add, exp.Sub, exp.Mod)):
+        return arithmetic(kinds[:2])
+    if isinstance(node, exp.Mul):
+        both = arithmetic(kinds[:2])
+        return Kind("decimal", sum(k.decimals for k in kinds[:2])) if both.name == "decimal" else both
+    if isinstance(node, exp.Div):
+        return Kind("decimal", first.decimals + 4) if first.name in ("integer", "decimal") else FLOAT
+    if isinstance(node, exp.Sum):
+        return Kind("decimal", first.decimals) if first.name in ("integer", "decimal") else FLOAT
+    if isinstance(node, exp.Avg):
+        exact = first.name in ("integer", "decimal") or first.is_moment
+        return Kind("decimal", first.decimals + 4) if exact else FLOAT
+    if isinstance(node, exp.Round):
+        return rounded(node, first)
+    if isinstance(node, exp.Cast):
+        return cast_kind(node.to)
+    if isinstance(node, exp.If):
+        return merged_kind(kinds[1:])
+    if isinstance(node, exp.Case):
+        return merged_kind(
+            [k for child, k in zip(node.iter_expressions(), kinds, strict=True) if child is not node.this]
+        )
+    if isinstance(node, (exp.Coalesce, exp.Greatest, exp.Least)):
+        return merged_kind(kinds)
+    if isinstance(node, (exp.CurrentDate, exp.TsOrDsToDate, exp.LastDay)):
+        return DATE
+    if isinstance(node, (exp.Concat, exp.Lower, exp.Upper, exp.Substring, exp.Trim, exp.GroupConcat, exp.TimeToStr)):
+        return TEXT
+    if isinstance(node, exp.DPipe):
+        return TEXT
+    return first if isinstance(node, SAME_KIND) else ANY
+
+
+def rounded(node: exp.Round, kind: Kind) -> Kind:
+    digits = node.args.get("decimals")
+    if kind.name != "decimal":
+        return kind
+    return (
+        Kind("decimal", min(kind.decimals, int(digits.name))) if digits and digits.name.isdigit() else Kind("decimal")
+    )
+
+
+def cast_kind(to: exp.DataType) -> Kind:
+    name = to.this.name if isinstance(to.this, exp.DType) else str(to.this)
+    if name == "DECIMAL":
+        return Kind("decimal", int(to.expressions[1].name) if len(to.expressions) > 1 else 0)
+    return CAST_KINDS.get(name, ANY)
+
+
+def compare_as_mysql(node: exp.Expr, kinds: list[Kind]) -> None:
+    """Make SQLite compare the sides of `node` as MySQL would."""
+    sides = [(child, kind) for child, kind in zip(list(node.iter_expressions()), kinds, strict=True)]
+    names = {kind.name for _, kind in sides}
+    if "text" in names and any(kind.is_number for _, kind in sides):
+        for side, kind in sides:
+            if kind.name == "text" and not isinstance(side, exp.Query):
+                side.replace(exp.cast(side.copy(), "double"))
+    elif any(kind.is_moment for _, kind in sides):
+        moment = next(kind for _, kind in sides if kind.is_moment)
+        for side, kind in sides:
+            if kind.is_number and not isinstance(side, exp.Query):
+                side.replace(exp.Cast(this=side.copy(), to=exp.DataType.build("text")))
+            elif isinstance(side, exp.Literal) and (value := moment_of(side.this)):
+                has_time = moment.name == "datetime" or value.time() != value.min.time()
+                side.replace(exp.Literal.string(value.strftime("%Y-%m-%d %H:%M:%S" if has_time else "%Y-%m-%d")))
+    elif "text" in names and not isinstance(sides[0][0], (exp.Column, exp.Collate, exp.Query)):
+        sides[0][0].replace(exp.Collate(this=exp.paren(sides[0][0].copy()), expression=exp.var(COLLATION)))

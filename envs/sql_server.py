@@ -1,0 +1,163 @@
+"""A real MySQL or MariaDB server as the engine: the faithful option, by URL."""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from data.errors import BadConfig, EnvironmentCrashed, Unavailable
+from envs.sql_answer import Answer
+from envs.sql_schema import Column, ForeignKey, Schema, Table
+from envs.sql_show import READING, show, verb
+
+ROW_LIMIT = 100_000
+GRACE_SECONDS = 1.0
+OUTSIDE = re.compile(r"\b(outfile|dumpfile|load_file|sleep|benchmark|get_lock|release_lock)\b", re.I)
+"""What reaches out of the database or only waits. The account's rights are the wall; this is the polite answer."""
+
+
+def connect(url: str, database: str | None, seconds: float) -> Any:
+    """A PyMySQL connection whose session can only read. Raises BadConfig, Unavailable."""
+    try:
+        import pymysql  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError as error:
+        raise Unavailable("A MySQL server needs the driver PyMySQL: pip install PyMySQL.") from error
+    place = urlsplit(url)
+    if place.scheme != "mysql" or not place.hostname:
+        raise BadConfig("A server's URL is mysql://user:password@host:port.")
+    try:
+        connection = pymysql.connect(
+            host=place.hostname,
+            port=place.port or 3306,
+            user=unquote(place.username or "root"),
+            password=unquote(place.password or ""),
+            database=database,
+            charset="utf8mb4",
+            connect_timeout=10,
+            read_timeout=seconds + GRACE_SECONDS,
+            autocommit=True,
+        )
+    except (pymysql.err.Error, OSError, ValueError) as error:
+        shown = f"{place.hostname}:{place.port or 3306}, database {database}"
+        raise Unavailable(f"The MySQL server at {shown} cannot be used: {text_of(error)}.") from error
+    return connection
+
+
+def text_of(error: BaseException) -> str:
+    """The server's own words, without its number."""
+    return str(error.args[1] if len(error.args) > 1 else error)
+
+
+class ServerSession:
+    """One database of a server. Statements that could write or reach out are refused before they are sent, the
+    session is read-only, and a query that overruns its time is killed by the server."""
+
+    def __init__(self, url: str, database: str, seconds: float = 5.0) -> None:
+        self.url = url
+        self.database = database
+        self.seconds = seconds
+        self._connection = self._open()
+        self.schema = read_schema(self._connection, database)
+
+    def run(self, statement: str) -> Answer:
+        """Run one statement; raises EnvironmentCrashed when the server is gone."""
+        import pymysql
+
+        if verb(statement) not in (*READING, "SHOW", "DESC", "DESCRIBE", "EXPLAIN"):
+            return show(statement, self.schema, ()) or Answer()
+        if found := OUTSIDE.search(statement):
+            return Answer(error=f"Access denied; {found.group().upper()} is not allowed here")
+        if self._connection is None:
+            self._connection = self._open()
+        try:
+            with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+                cursor.execute(statement)
+                columns = tuple(column[0] for column in cursor.description or ())
+                rows = list(cursor.fetchmany(ROW_LIMIT + 1)) if columns else None
+                if rows is not None and len(rows) > ROW_LIMIT:
+                    self._kill()
+                    return Answer(error=f"The result has more than {ROW_LIMIT:,} rows; ask for less, with LIMIT")
+                return Answer(rows, columns)
+        except (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError) as error:
+            if not isinstance(error, OSError) and error.args and error.args[0] not in (2006, 2013, 0):
+                return Answer(error=text_of(error))
+            self._kill()
+            return Answer(
+                error="Query execution was interrupted, maximum statement execution time exceeded "
+                f"({self.seconds:g} s)"
+            )
+        except (pymysql.err.Error, ValueError, UnicodeError) as error:
+            return Answer(error=text_of(error))
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def _open(self) -> Any:
+        connection = connect(self.url, self.database, self.seconds)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            is_mariadb = "mariadb" in str(cursor.fetchone()[0]).lower()
+            if is_mariadb:
+                cursor.execute(f"SET SESSION max_statement_time = {self.seconds}")
+            else:
+                cursor.execute(f"SET SESSION max_execution_time = {int(self.seconds * 1000)}")
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
+        return connection
+
+    def _kill(self) -> None:
+        """End what the server still does for us, and our connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        number = connection.thread_id()
+        with suppress(OSError):
+            connection._sock.shutdown(socket.SHUT_RDWR)
+        with suppress(Exception):
+            connection._force_close()
+        try:
+            other = connect(self.url, None, self.seconds)
+        except Unavailable as error:
+            raise EnvironmentCrashed(f"The MySQL server is gone: {error}") from error
+        with suppress(Exception), other.cursor() as cursor:
+            cursor.execute(f"KILL {int(number)}")
+        other.close()
+
+
+COLUMNS = (
+    "SELECT table_name, column_name, column_type, is_nullable, column_key, column_default, extra "
+    "FROM information_schema.columns WHERE table_schema = %s ORDER BY table_name, ordinal_position"
+)
+KEYS = (
+    "SELECT table_name, constraint_name, column_name, referenced_table_name, referenced_column_name "
+    "FROM information_schema.key_column_usage WHERE table_schema = %s AND referenced_table_name IS NOT NULL "
+    "ORDER BY table_name, constraint_name, ordinal_position"
+)
+
+
+def read_schema(connection: Any, database: str) -> Schema:
+    """The tables, columns and keys of one database of a server."""
+    columns: dict[str, list[Column]] = {}
+    keys: dict[str, dict[str, list[tuple[str, str, str]]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(COLUMNS, (database,))
+        for table, name, kind, nullable, key, default, extra in cursor.fetchall():
+            columns.setdefault(table, []).append(Column(name, kind, nullable == "YES", key, default, extra))
+        cursor.execute(KEYS, (database,))
+        for table, constraint, column, target, target_column in cursor.fetchall():
+            keys.setdefault(table, {}).setdefault(constraint, []).append((column, target, target_column))
+    tables = {}
+    for name, found in columns.items():
+        foreign = tuple(
+            ForeignKey(tuple(p[0] for p in parts), parts[0][1], tuple(p[2] for p in parts))
+            for parts in keys.get(name, {}).values()
+        )
+        primary = tuple(column.name for column in found if column.key == "PRI")
+        tables[name.lower()] = Table(name, tuple(found), primary, foreign)
+    return Schema(database, tables)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,10 +110,11 @@ def make_run_folder(runs: Path, run_id: str, config: dict[str, JsonValue], datas
 
 
 class EventLog:
-    """Appends a run's events to its file; goes on after the last whole line of an earlier worker."""
+    """Appends a run's events to its file; goes on after the last whole line of an earlier worker. Thread-safe."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
         self._next_seq, end = _last_whole_line(folder.events)
         try:
             if folder.events.exists():
@@ -124,17 +126,20 @@ class EventLog:
 
     def append(self, body: EventBody) -> Event:
         """Write one event as one line. Raises StorageError when the disk refuses."""
-        event = Event(run_id=self._folder.run_id, seq=self._next_seq, at=datetime.now(UTC), body=body)
-        try:
-            self._file.write(event.model_dump_json() + "\n")
-            self._file.flush()
-            if monotonic() - self._synced > SYNC_SECONDS:
-                os.fsync(self._file.fileno())
-                self._synced = monotonic()
-        except OSError as error:
-            raise StorageError(f"Cannot write {self._folder.events}: {error.strerror}. Free some space.") from error
-        self._next_seq += 1
-        return event
+        with self._lock:
+            event = Event(run_id=self._folder.run_id, seq=self._next_seq, at=datetime.now(UTC), body=body)
+            try:
+                self._file.write(event.model_dump_json() + "\n")
+                self._file.flush()
+                if monotonic() - self._synced > SYNC_SECONDS:
+                    os.fsync(self._file.fileno())
+                    self._synced = monotonic()
+            except OSError as error:
+                raise StorageError(
+                    f"Cannot write {self._folder.events}: {error.strerror}. Free some space."
+                ) from error
+            self._next_seq += 1
+            return event
 
     def append_all(self, events: Iterable[Event]) -> None:
         """Take events made elsewhere in this process; they get this run's numbers."""

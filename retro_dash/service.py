@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
 from retro_dash.agent.policies import EXPERT, ModelServer, make_policy, policy_choices
 from retro_dash.agent.rollout import Limits, Player, fork_episode
+from retro_dash.ids import new_id
 from retro_dash.live import LiveEpisode
 from retro_dash.present import episode_markdown, page_episode, public_metadata
 from retro_dash.settings import Settings
@@ -275,11 +275,6 @@ class Service:
             live.close()
         self.pool.close()
         self.store.close()
-
-
-def new_id(prefix: str) -> str:
-    """An id that sorts by time and cannot be guessed: `ep-20261120-081500-3f9c2a`."""
-    return f"{prefix}-{_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 @lru_cache(maxsize=64)

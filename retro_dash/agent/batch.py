@@ -46,7 +46,7 @@ def play_many(
     first_seq: int = 0,
     should_stop: ShouldStop | None = None,
 ) -> Iterator[Episode]:
-    """Play every task to its end and yield the episodes in the order of the tasks.
+    """Play every task to its end and yield the episodes in the order of the tasks; none is begun after a stop.
 
     A model or environment that breaks ends its episode with state ERROR and the reason on its last trial; the
     others go on.
@@ -56,7 +56,9 @@ def play_many(
     def record(body: EventBody) -> None:
         append([Event(run_id=plan.run_id, seq=next(numbers), at=datetime.now(UTC), body=body)])
 
-    def play(task: Task) -> Episode:
+    def play(task: Task) -> Episode | None:
+        if should_stop is not None and should_stop():
+            return None
         episode = Episode(
             id=new_episode_id(),
             task=task,
@@ -76,8 +78,13 @@ def play_many(
         )
         return play_to_end(player, should_stop)
 
-    with ThreadPoolExecutor(max_workers=max(1, plan.parallel), thread_name_prefix="episode") as threads:
-        yield from threads.map(play, tasks)
+    threads = ThreadPoolExecutor(max_workers=max(1, plan.parallel), thread_name_prefix="episode")
+    try:
+        for episode in threads.map(play, tasks):
+            if episode is not None:
+                yield episode
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episode:

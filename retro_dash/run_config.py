@@ -1,0 +1,100 @@
+"""What a background run is told: frozen when the run is made, stored as `config.json` of its folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from data.errors import BadConfig
+from data.types import Strategy
+from retro_dash.agent.policies import EXPERT
+from retro_dash.scores import Measure
+from training.config import TrainConfig
+
+
+class RunSection(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Playing(RunSection):
+    """How episodes are played, whatever for. Tasks come from `dataset.jsonl`."""
+
+    env: str
+    model: str = "smollm2-135m-instruct"
+    """What the engine serves when a policy needs one: a name in the home's models, a folder, or a hub id."""
+    adapters: dict[str, str] = Field(default_factory=dict)
+    """Adapters to load into the engine: name to folder."""
+    parallel: int = Field(default=8, ge=1)
+    """Episodes played at the same time."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Environment options."""
+
+
+class CollectConfig(Playing):
+    """Play every task and keep the episodes."""
+
+    kind: Literal["collect"] = "collect"
+    planner: str = EXPERT
+    reflector: str = EXPERT
+    strategy: Strategy = Strategy.REFLEXION
+    trials: int = Field(default=3, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    seed: int = 0
+
+
+class Arm(RunSection):
+    """One method of an evaluation."""
+
+    name: str
+    planner: str
+    reflector: str = EXPERT
+    strategy: Strategy = Strategy.REFLEXION
+    temperature: float = Field(default=0.0, ge=0)
+
+
+class EvaluateConfig(Playing):
+    """Play every task with every arm and seed, and report IR, FR and AR."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    """The first is what the others are compared with."""
+    trials: int = Field(default=10, ge=1)
+    seeds: tuple[int, ...] = (0,)
+    measure: Measure = "reward"
+
+
+class Exploration(RunSection):
+    """Iterations of explore and train (RetroAct, Algorithm 1) on the tasks of the dataset's episodes."""
+
+    iterations: int = Field(default=1, ge=1)
+    trials: int = Field(default=3, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    repeats: int = Field(default=1, ge=1)
+    """Episodes per task and iteration; with more than one, the group baseline compares them."""
+    tasks: int | None = Field(default=None, ge=1)
+    """Tasks per iteration, drawn with the seed; None means all."""
+    parallel: int = Field(default=16, ge=1)
+
+
+class TrainRunConfig(RunSection):
+    """Train on the episodes of `dataset.jsonl`."""
+
+    kind: Literal["train"] = "train"
+    model: str = "smollm2-135m-instruct"
+    train: TrainConfig = TrainConfig()
+    exploration: Exploration | None = None
+
+
+RunConfig = Annotated[CollectConfig | EvaluateConfig | TrainRunConfig, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[CollectConfig | EvaluateConfig | TrainRunConfig] = TypeAdapter(RunConfig)
+
+
+def parse_run_config(given: object, source: str) -> CollectConfig | EvaluateConfig | TrainRunConfig:
+    """Validate a run's config. Raises BadConfig that names the key, the value and what is allowed."""
+    try:
+        return _ADAPTER.validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "kind"
+        raise BadConfig(f"{source}: {where}: {first['msg']} (got {str(first['input'])[:80]!r}).") from error

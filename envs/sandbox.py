@@ -35,6 +35,7 @@ __all__ = [
     "Slot",
     "probe",
     "python_mounts",
+    "require",
     "run",
     "spawn",
     "take_slot",
@@ -72,7 +73,7 @@ def run(
             _refuse_root()
             child = launch_on_host(argv, cwd, settings, limits, is_long_lived=False, has_stdin=bool(stdin))
         else:
-            _require()
+            require()
             child = launch(argv, mounts, cwd, settings, limits, own, is_long_lived=False, has_stdin=bool(stdin))
         try:
             watched = [mount.source for mount in mounts if mount.is_writable]
@@ -103,7 +104,7 @@ def spawn(
     if unsafe_run_model_code_on_host:
         _refuse_root()
         return launch_on_host(argv, cwd, settings, limits, is_long_lived=True, has_stdin=True)
-    _require()
+    require()
     slot = take_slot()
     try:
         # "Die with parent" means the thread that started it, so that must be one that lives as long as we do.
@@ -146,7 +147,7 @@ def python_mounts() -> tuple[Mount, ...]:
 def probe() -> Availability:
     """Whether the sandbox works here, found by using it: `true`, a blocked write, a blocked connection, a hidden
     file of the host. Looked at once for the life of the process."""
-    missing = [name for name in ("bwrap", "prlimit", "setpriv") if shutil.which(name) is None]
+    missing = [name for name in ("bwrap", "setpriv") if shutil.which(name) is None]
     if missing:
         return Availability(False, f"No sandbox: {', '.join(missing)} not found. {INSTALL}.")
     with tempfile.NamedTemporaryFile() as secret, socket.create_server(("127.0.0.1", 0)) as server:
@@ -186,7 +187,8 @@ def _try(script: str) -> str | None:
     return None if result.returncode == 0 else said[:200] or f"exit status {result.returncode}"
 
 
-def _require() -> None:
+def require() -> None:
+    """Raises Unavailable, with what to do about it, where the sandbox does not work."""
     found = probe()
     if not found.works:
         raise Unavailable(f"{found.detail} The only other way is {UNSAFE_FLAG}, which protects nothing.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from envs.sandbox_types import Limits, Mount, Slot
@@ -30,29 +32,41 @@ def options(
     return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
-def limited(argv: Sequence[str], limits: Limits, slot: Slot | None, *, has_cpu_limit: bool) -> list[str]:
-    """`argv` under resource limits and, given a slot that is not ourselves, as its user without any privilege."""
-    words = [
-        "/usr/bin/prlimit",
-        f"--as={limits.memory_bytes}",
-        f"--fsize={limits.file_bytes}",
-        f"--nofile={_OPEN_FILES}",
-        f"--nproc={limits.processes}",
-        "--core=0",
-    ]
-    if has_cpu_limit:
-        words.append(f"--cpu={math.ceil(limits.seconds) + 1}")
-    if slot is not None and slot.uid != os.geteuid():
-        words += [
-            "/usr/bin/setpriv",
-            f"--reuid={slot.uid}",
-            f"--regid={slot.gid}",
-            "--clear-groups",
-            "--bounding-set=-all",
-            "--inh-caps=-all",
-            "--no-new-privs",
-        ]
-    return [*words, *argv]
+def as_user(argv: Sequence[str], slot: Slot) -> list[str]:
+    """`argv` as the slot's user without any privilege, where that is not ourselves."""
+    if slot.uid == os.geteuid():
+        return list(argv)
+    words = ["/usr/bin/setpriv", f"--reuid={slot.uid}", f"--regid={slot.gid}", "--clear-groups"]
+    return [*words, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", *argv]
+
+
+def resource_limits(limits: Limits, *, has_cpu_limit: bool) -> dict[str, int]:
+    """`prlimit`'s name of a limit -> its value."""
+    values = {
+        "as": limits.memory_bytes,
+        "fsize": limits.file_bytes,
+        "nofile": _OPEN_FILES,
+        "nproc": limits.processes,
+        "core": 0,
+    }
+    return {**values, "cpu": math.ceil(limits.seconds) + 1} if has_cpu_limit else values
+
+
+def prepare_root(folder: Path) -> None:
+    """Make `folder`, which will be mounted as "/", hold the system's mount points and links, whatever the last
+    command in it did to them."""
+    for name in _SYSTEM:
+        with suppress(FileExistsError):
+            (folder / name).mkdir(mode=0o1777 if name == "tmp" else 0o755)
+    for link, target in system_links().items():
+        path = folder / link.lstrip("/")
+        if path.is_symlink() and os.readlink(path) == target:
+            continue
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
+        path.symlink_to(target)
 
 
 def _isolation() -> list[str]:

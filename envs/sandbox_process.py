@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import json
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -13,13 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from data.errors import Unavailable
 from envs import sandbox_cgroups, sandbox_seccomp
-from envs.sandbox_bubblewrap import PATH, limited, options
+from envs.sandbox_bubblewrap import PATH, as_user, options, prepare_root, resource_limits
 from envs.sandbox_types import Limits, Mount, SandboxResult, Slot
 
 _WATCH_SECONDS = 0.05
@@ -125,9 +127,12 @@ def launch(
 ) -> SandboxProcess:
     """Start `argv` in bubblewrap. A long-lived process keeps its stderr apart, owns the slot, and has no CPU limit.
 
-    bubblewrap waits at `block-fd` until its child is in the control group, so nothing runs outside it.
+    bubblewrap waits at `block-fd` until its child is limited, so nothing runs without limits.
     """
     _adopt_orphans()
+    for mount in mounts:
+        if mount.target == "/" and mount.is_writable:
+            prepare_root(mount.source)
     group = sandbox_cgroups.make(limits.memory_bytes, limits.processes)
     errors = tempfile.TemporaryFile() if is_long_lived else None  # noqa: SIM115 (closed by kill)
     try:
@@ -159,9 +164,9 @@ def _start_inside(
         if filter_program is not None:
             descriptors["seccomp"] = _memory_file(stack, filter_program).fileno()
         settings = _memory_file(stack, options(mounts, cwd, env, limits, descriptors)).fileno()
-        has_cpu_limit = errors is None
-        words = ["bwrap", "--args", str(settings), "--", *limited(argv, limits, slot, has_cpu_limit=has_cpu_limit)]
-        process = _start(words, errors, has_stdin, (*descriptors.values(), settings))
+        words = ["bwrap", "--args", str(settings), "--", *as_user(argv, slot)]
+        with nullcontext() if group is None else group.around():
+            process = _start(words, errors, has_stdin, (*descriptors.values(), settings))
         info_write.close()
         inner_pid = _inner_pid(info_read)
         child = SandboxProcess(process, inner_pid, group, slot if errors is not None else None, errors)
@@ -169,6 +174,8 @@ def _start_inside(
             try:
                 if group is not None:
                     group.add(inner_pid)
+                for name, value in resource_limits(limits, has_cpu_limit=errors is None).items():
+                    resource.prlimit(inner_pid, getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
                 os.setpriority(os.PRIO_PROCESS, inner_pid, _NICENESS)
             except OSError:
                 child.kill()
@@ -182,7 +189,8 @@ def launch_on_host(
 ) -> SandboxProcess:
     """The unsafe way: only resource limits and a clock."""
     errors = tempfile.TemporaryFile() if is_long_lived else None  # noqa: SIM115 (closed by kill)
-    words = limited(argv, limits, None, has_cpu_limit=not is_long_lived)
+    bounds = resource_limits(limits, has_cpu_limit=not is_long_lived)
+    words = ["/usr/bin/prlimit", *(f"--{name}={value}" for name, value in bounds.items()), *argv]
     process = _start(words, errors, has_stdin or is_long_lived, (), cwd=cwd, env={"PATH": PATH, **env})
     return SandboxProcess(process, None, None, None, errors)
 
@@ -275,16 +283,23 @@ def _is_over(child: SandboxProcess, limits: Limits, watched: Sequence[Path]) -> 
 
 
 def _is_larger(folder: Path, size: int) -> bool:
-    """Whether the files under `folder` take more than `size` bytes, or are too many to count."""
+    """Whether the files under `folder` hold more than `size` bytes, are too many, or lie too deep to be looked at."""
     total = count = 0
-    for root, folders, files in os.walk(folder):
+    is_hidden = False
+
+    def note(error: OSError) -> None:
+        nonlocal is_hidden
+        is_hidden = is_hidden or error.errno == errno.ENAMETOOLONG
+
+    for root, folders, files in os.walk(folder, onerror=note):
         count += len(folders) + len(files)
         for name in files:
             with suppress(OSError):
-                total += os.lstat(os.path.join(root, name)).st_blocks * 512
-        if total > size or count > _MOST_FILES:
+                found = os.lstat(os.path.join(root, name))
+                total += max(found.st_size, found.st_blocks * 512)
+        if total > size or count > _MOST_FILES or is_hidden:
             return True
-    return False
+    return is_hidden
 
 
 def _resident(pid: int) -> int:

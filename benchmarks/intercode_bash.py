@@ -1,0 +1,156 @@
+"""InterCode Bash against its recordings: does gold score 1, do recorded rewards come out, what does a command cost?
+
+    python benchmarks/intercode_bash.py --json [--data FOLDER] [--commands 1000]
+
+Recorded rewards are compared twice: with each command passed as it is written, and as docker-py passed it, inside
+`bash -c "…"` split by a shell's rules, which eats the command's own double quotes and `$`. What agrees only the second
+way is InterCode's quoting, not our reward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.types import Task
+from envs import sandbox
+from envs.bash_reward import SOLVED
+from envs.intercode_bash import KIND
+
+DATA = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "intercode" / "bash"
+TOLERANCE = 0.03 + 1e-9
+
+
+def gold_against_gold(tasks: Sequence[Task], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Run each gold command as the agent would, then submit."""
+    failed = {}
+    for task in tasks:
+        environment = KIND.open(task, options)
+        try:
+            environment.start()
+            environment.step(f"execute[{task.metadata['gold']}]")
+            reward = environment.step("submit").reward
+        finally:
+            environment.close()
+        if reward < SOLVED:
+            failed[task.id] = reward
+    return {"tasks": len(tasks), "solved": len(tasks) - len(failed), "failed": failed}
+
+
+def replay(
+    tasks: Mapping[str, Task], recorded: Sequence[Any], options: Mapping[str, Any], *, is_docker: bool
+) -> dict[str, Any]:
+    """Repeat recorded turns and compare the reward after each with the recorded one."""
+    agree = compared = observed = 0
+    differing: Counter[str] = Counter()
+    for row in recorded:
+        task, turns = tasks[row["task_id"]], row["turn_history"]
+        gold = task.metadata["gold"]
+        metadata = {**task.metadata, "gold": as_docker(str(gold)) if is_docker else gold}
+        environment = KIND.open(task.model_copy(update={"turn_limit": 1000, "metadata": metadata}), options)
+        try:
+            environment.start()
+            for action, observation, reward in zip(
+                turns["actions"], turns["observations"], turns["rewards"], strict=True
+            ):
+                outcome = environment.step(f"execute[{as_docker(action) if is_docker else action}]")
+                compared += 1
+                observed += outcome.observation == observation
+                if abs(outcome.reward - reward) <= TOLERANCE:
+                    agree += 1
+                else:
+                    differing[task.id] += 1
+        finally:
+            environment.close()
+    return {
+        "turns": compared,
+        "rewards_agree": agree,
+        "share": round(agree / compared, 4),
+        "observations_agree": observed,
+        "differing_turns": dict(differing.most_common()),
+    }
+
+
+def as_docker(command: str) -> str:
+    """A command that does what docker-py's `exec_run('/bin/bash -c "COMMAND"')` did with `command`."""
+    try:
+        words = shlex.split(f'/bin/bash -c "{command.strip()}"')
+    except ValueError:
+        return "echo Malformed command; exit 1"
+    return shlex.join(words)
+
+
+def overhead(count: int) -> dict[str, Any]:
+    """Milliseconds of `bash -c true` in the sandbox and on the bare host, and what is left behind."""
+    with sandbox.take_slot() as slot:
+        before = _leftovers()
+        inside = [
+            _milliseconds(lambda: sandbox.run(["/usr/bin/bash", "-c", "true"], slot=slot)) for _ in range(count)
+        ]
+        after = _leftovers()
+    bare = [_milliseconds(lambda: subprocess.run(["/usr/bin/bash", "-c", "true"], check=True)) for _ in range(200)]
+    return {
+        "commands": count,
+        "sandbox_ms": _quantiles(inside),
+        "bare_ms": _quantiles(bare),
+        "overhead_p95_ms": round(_quantiles(inside)["p95"] - _quantiles(bare)["p50"], 2),
+        "left_behind": {name: after[name] - before[name] for name in before},
+    }
+
+
+def _milliseconds(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1000
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    return {"p50": round(statistics.median(values), 2), "p95": round(sorted(values)[int(len(values) * 0.95)], 2)}
+
+
+def _leftovers() -> dict[str, int]:
+    """Children of ours (zombies too), open files, and folders that the sandbox makes."""
+    me = Path("/proc/self")
+    children = [pid for task in (me / "task").iterdir() for pid in (task / "children").read_text().split()]
+    groups = sum(1 for _ in Path("/sys/fs/cgroup").rglob(f"retro-dash-{os.getpid()}-*"))
+    return {"children": len(children), "descriptors": len(list((me / "fd").iterdir())), "groups": groups}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with nl2bash_tasks.json and the file trees")
+    parser.add_argument("--commands", type=int, default=1000, help="how many commands to time")
+    arguments = parser.parse_args()
+    found = sandbox.probe()
+    if not found.works:
+        print(found.detail, file=sys.stderr)
+        return 4
+    result: dict[str, Any] = {"sandbox": found.detail, "overhead": overhead(arguments.commands)}
+    bundled = [task for split in KIND.splits for task in KIND.bundled(split)]
+    result["bundled_gold"] = gold_against_gold(bundled, {})
+    if (arguments.data / "nl2bash_tasks.json").exists():
+        options = {"trees": str(arguments.data), "observation_limit": 1_000_000}
+        tasks = {task.id: task for task in KIND.read(arguments.data / "nl2bash_tasks.json", options)}
+        with gzip.open(arguments.data / "results_gpt-4_multiturn.jsonl.gz", "rt") as lines:
+            recorded = [json.loads(line) for line in lines]
+        result["shared_gold"] = gold_against_gold(list(tasks.values()), options)
+        result["recorded_plain"] = replay(tasks, recorded, options, is_docker=False)
+        result["recorded_docker"] = replay(tasks, recorded, options, is_docker=True)
+    print(json.dumps(result, indent=None if arguments.json else 2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,240 @@
+"""File trees as data, laid out on disk, looked at again, and compared as `git status` would.
+
+A tree is the JSON object {"entries": [{"path": "/site/index.html", "type": "file" | "dir" | "link", "mode": "0o644",
+"mtime": seconds, "text" | "base64": content, "target": of a link}]}. Links are never followed: one that points
+outside is a link like any other, and leads nowhere but into the sandbox.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.errors import BadFile
+from envs.sandbox import Slot
+
+_SYSTEM_WORDS = "bin boot dev etc home lib lib32 lib64 libx32 media opt proc root run sbin srv sys usr var"
+SYSTEM_NAMES = frozenset(_SYSTEM_WORDS.split())
+"""Folders of the system. As in InterCode's `.gitignore` nothing in them, or in any folder of such a name, counts."""
+_MOST_ENTRIES = 5_000
+_MOST_BYTES = 16 << 20
+_RESERVED = SYSTEM_NAMES - {"home", "opt", "root", "srv", "var"}
+
+
+class Entry(BaseModel):
+    """One file, folder or link of a tree."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    type: Literal["file", "dir", "link"]
+    mode: str = ""
+    mtime: float | None = None
+    text: str | None = None
+    base64: str | None = None
+    target: str | None = None
+
+    @model_validator(mode="after")
+    def _is_inside(self) -> Entry:
+        parts = PurePosixPath(self.path).parts
+        if not self.path.startswith("/") or len(parts) < 2 or ".." in parts or "\0" in self.path:
+            raise ValueError(f"path {self.path!r} is not an absolute path inside the tree")
+        if parts[1] in _RESERVED:
+            raise ValueError(f"path {self.path!r} lies in a folder of the system")
+        if self.type == "link" and not self.target:
+            raise ValueError(f"link {self.path!r} has no target")
+        self.permissions  # noqa: B018 (parses, or raises)
+        return self
+
+    @property
+    def permissions(self) -> int:
+        default = 0o755 if self.type == "dir" else 0o644
+        return int(self.mode, 8) & 0o777 if self.mode else default
+
+    @property
+    def content(self) -> bytes:
+        if self.base64 is not None:
+            return base64.b64decode(self.base64, validate=True)
+        return (self.text or "").encode("utf-8", "surrogateescape")
+
+
+class Tree(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    entries: tuple[Entry, ...] = Field(max_length=_MOST_ENTRIES)
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """Names of the folders and files directly under the root."""
+        return tuple(sorted({PurePosixPath(entry.path).parts[1] for entry in self.entries}))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One entry as found on disk: permission bits, md5 of the content (of a link's target; empty for a folder)."""
+
+    kind: Literal["file", "dir", "link", "other"]
+    mode: int
+    md5: str
+
+
+Snapshot = Mapping[str, Seen]
+"""Path from the root ("site/index.html") -> what is there."""
+Change = tuple[str, str]
+"""Path ("site/index.html", "site/new/" for a whole new folder) and status as `git status --short` writes it:
+`??` new, `M` changed, `D` gone."""
+
+
+def read_tree(path: Path) -> Tree:
+    """Raises BadFile for what is not a tree, or one that reaches outside itself."""
+    try:
+        raw = json.loads(path.read_bytes())
+        tree = Tree.model_validate(raw)
+        size = sum(len(entry.content) for entry in tree.entries)
+    except FileNotFoundError:
+        raise BadFile(
+            f"There is no file tree {path.name} in {path.parent}; name its folder with the option trees."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadFile(f"{path} is not a file tree: {_first_line(error)}.") from error
+    if size > _MOST_BYTES:
+        raise BadFile(f"{path} holds {size:,} bytes; a tree may hold {_MOST_BYTES:,}.")
+    return tree
+
+
+def lay_out(tree: Tree, root: Path, slot: Slot) -> None:
+    """Make the tree under `root`, which must be empty, with its permissions, times and owner."""
+    for name in ("tmp", "root", "home", "var"):
+        (root / name).mkdir(exist_ok=True)
+    folders: list[tuple[Path, Entry]] = []
+    for entry in sorted(tree.entries, key=lambda entry: PurePosixPath(entry.path).parts):
+        path = root / entry.path.lstrip("/")
+        _make(path, entry, root)
+        if entry.type == "dir":
+            folders.append((path, entry))
+    slot.own(root)
+    os.chmod(root / "tmp", 0o1777)  # noqa: S103 (as on any Unix)
+    # Innermost first: what is made in a folder changes its time.
+    for path, entry in reversed(folders):
+        _touch(path, entry)
+
+
+def snapshot(root: Path) -> dict[str, Seen]:
+    """What is under `root`, but for folders of the system."""
+    return dict(_walk(root, ""))
+
+
+def git_changes(before: Snapshot, after: Snapshot) -> frozenset[Change]:
+    """As `git status --short` names them: empty folders do not exist, of the mode only the executable bit counts, and
+    a new folder stands for all in it."""
+    old = {path: _as_git(seen) for path, seen in before.items() if seen.kind in ("file", "link")}
+    new = {path: _as_git(seen) for path, seen in after.items() if seen.kind in ("file", "link")}
+    known = {parent for path in old for parent in _parents(path)}
+    changes = {(path, "D") for path in old.keys() - new.keys()}
+    changes |= {(path, "M") for path in old.keys() & new.keys() if old[path] != new[path]}
+    for path in new.keys() - old.keys():
+        fresh = next((parent for parent in _parents(path) if parent not in known), None)
+        changes.add((path if fresh is None else fresh + "/", "??"))
+    return frozenset(changes)
+
+
+def all_changes(before: Snapshot, after: Snapshot) -> frozenset[Change]:
+    """Every path whose kind, mode or content differs, folders included."""
+    changes = {(path, "D") for path in before.keys() - after.keys()}
+    changes |= {(path, "??") for path in after.keys() - before.keys()}
+    changes |= {(path, "M") for path in before.keys() & after.keys() if before[path] != after[path]}
+    return frozenset(changes)
+
+
+def content(path: str, found: Snapshot) -> tuple[tuple[str, str], ...]:
+    """The md5 of a file, or of every file of a folder (a path that ends in "/")."""
+    if not path.endswith("/"):
+        return ((path, found[path].md5),) if path in found else ()
+    return tuple(sorted((name, seen.md5) for name, seen in found.items() if name.startswith(path) and seen.md5))
+
+
+def _make(path: Path, entry: Entry, root: Path) -> None:
+    if any(parent.is_symlink() for parent in path.parents if parent != root and parent.is_relative_to(root)):
+        raise BadFile(f"The tree's entry {entry.path} lies behind a link; put it where the link points.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if entry.type == "dir":
+            path.mkdir(exist_ok=True)
+        elif entry.type == "link":
+            os.symlink(entry.target or "", path)
+        else:
+            path.write_bytes(entry.content)
+            _touch(path, entry)
+    except OSError as error:
+        raise BadFile(f"The tree's entry {entry.path} cannot be made: {error.strerror}.") from error
+
+
+def _touch(path: Path, entry: Entry) -> None:
+    os.chmod(path, entry.permissions)
+    if entry.mtime is not None:
+        os.utime(path, (entry.mtime, entry.mtime))
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Seen]]:
+    waiting = [(folder, prefix)]
+    while waiting:
+        folder, prefix = waiting.pop()
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in SYSTEM_NAMES:
+                    continue
+                name = f"{prefix}{entry.name}"
+                with suppress(FileNotFoundError):
+                    yield name, _look(entry)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((Path(entry.path), f"{name}/"))
+
+
+def _look(entry: os.DirEntry[str]) -> Seen:
+    found = entry.stat(follow_symlinks=False)
+    mode = stat.S_IMODE(found.st_mode)
+    if stat.S_ISLNK(found.st_mode):
+        return Seen("link", 0o777, _md5(os.fsencode(os.readlink(entry.path))))
+    if stat.S_ISDIR(found.st_mode):
+        return Seen("dir", mode, "")
+    if not stat.S_ISREG(found.st_mode):
+        return Seen("other", mode, "")
+    try:
+        with open(entry.path, "rb") as file:
+            return Seen(
+                "file", mode, hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            )
+    except PermissionError:  # of a file that its owner closed to itself, when we run as that owner
+        return Seen("file", mode, "unreadable")
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _as_git(seen: Seen) -> tuple[str, bool, str]:
+    return seen.kind, seen.kind == "file" and bool(seen.mode & 0o100), seen.md5
+
+
+def _parents(path: str) -> list[str]:
+    """`a/b/c` -> `a`, `a/b`: outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

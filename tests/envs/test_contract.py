@@ -236,6 +236,7 @@ def test_ten_megabytes_are_answered_like_any_other_action(kind: EnvironmentKind)
 
 PROBE = """
 import json, os, sys, tempfile
+import psutil
 from test_contract import sample, solving_actions
 from trial_player import do_actions
 from envs import environment_kind

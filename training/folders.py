@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from data.errors import BadFile, TrainingError
 
 MANIFEST = "manifest.json"
@@ -40,10 +42,10 @@ def publish(folder: Path, write: Callable[[Path], None]) -> Path:
             shutil.rmtree(folder)
         temporary.rename(folder)
         _sync(folder.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise TrainingError(
-            f"{folder} could not be written: {error.strerror or error}. Older checkpoints beside it are whole: "
+            f"{folder} could not be written: {error}. Older checkpoints beside it are whole: "
             "free some space and resume the run."
         ) from error
     return folder

@@ -113,7 +113,8 @@ def train_job(
     optimiser = MasterAdamW(model, config.optimiser)
     progress = resume(run_dir / "checkpoints" / job, optimiser, plan)
     if progress.step == 0 and last_logged < 0:
-        log(0, {f"{job}/{name}": value for name, value in {**prepared.metrics, **start_metrics}.items()})
+        first = {**prepared.metrics, **start_metrics}
+        log(0, {_metric_name(job, name): value for name, value in first.items()})
     run = JobRun(
         config, job, model, optimiser, rows, plan_steps(prepared.samples, config), run_dir / "checkpoints" / job
     )

@@ -108,7 +108,7 @@ def check_adapter(folder: Path, model_dir: Path) -> None:
 def _load_base(folder: Path, dtype: torch.dtype) -> Any:
     if not (folder / "config.json").exists():
         raise BadFile(f"{folder} holds no model (there is no config.json): give the folder of a Hugging Face model.")
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False

@@ -123,10 +123,10 @@ def _data_metrics(rows: Sequence[Sample], counts: SampleCounts, config: TrainCon
     metrics["data/policy_token_share"] = sum(sample.policy_tokens for sample in rows) / tokens
     for role in config.roles if job == "both" else (job,):
         own = [sample for sample in rows if sample.role == role]
-        metrics[f"data/{role}_token_share"] = sum(len(sample.input_ids) for sample in own) / tokens
+        metrics[f"{role}/token_share"] = sum(len(sample.input_ids) for sample in own) / tokens
         sampled = [sample for sample in own if sample.rl_weight > 0]
         rewards = reward_summary([sample_reward(sample, config.credit) for sample in sampled])
         advantages = reward_summary([sample.advantages[-1] for sample in sampled if sample.advantages])
-        metrics |= {f"data/{role}_reward_{name}": value for name, value in rewards.items()}
-        metrics |= {f"data/{role}_advantage_{name}": value for name, value in advantages.items()}
+        metrics |= {f"{role}/reward/{name}": value for name, value in rewards.items()}
+        metrics |= {f"{role}/advantage/{name}": value for name, value in advantages.items()}
     return metrics

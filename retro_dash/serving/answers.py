@@ -22,6 +22,9 @@ from retro_dash.serving.sampling import Sampled, Sampling
 from retro_dash.serving.scheduler import Scheduler
 from retro_dash.serving.tokens import encode_chat, encode_text
 
+_WAITING = ": waiting\n\n"
+"""A comment in the event stream."""
+
 
 @dataclass(eq=False)
 class _Pending:
@@ -185,7 +188,11 @@ class Answers:
         self, body: protocol.CompletionBody, head: dict[str, Any], pending: Sequence[_Pending]
     ) -> AsyncIterator[str]:
         try:
-            async for index, update, is_first in _merged(pending):
+            async for news in _merged(pending):
+                if news is None:
+                    yield _WAITING
+                    continue
+                index, update, is_first = news
                 one = pending[index]
                 tokens: list[Sampled | None] = [*update.tokens]
                 ids = [token.token for token in update.tokens]
@@ -215,7 +222,11 @@ class Answers:
 
     async def _stream_chat(self, body: protocol.ChatBody, head: dict[str, Any], one: _Pending) -> AsyncIterator[str]:
         try:
-            async for _, update, is_first in _merged([one]):
+            async for news in _merged([one]):
+                if news is None:
+                    yield _WAITING
+                    continue
+                _, update, is_first = news
                 delta = {"role": "assistant", "content": update.text} if is_first else {"content": update.text}
                 choice = {
                     "index": 0,
@@ -281,13 +292,18 @@ async def _disconnected(http: HttpRequest) -> None:
         pass
 
 
-async def _merged(pending: Sequence[_Pending]) -> AsyncIterator[tuple[int, Update, bool]]:
-    """Updates of all prompts as they come: (index, update, whether it is that prompt's first)."""
+async def _merged(pending: Sequence[_Pending]) -> AsyncIterator[tuple[int, Update, bool] | None]:
+    """Updates of all prompts as they come: (index, update, whether it is that prompt's first).
+
+    None after every half second of silence, so that a client sees a living server and a server a vanished client.
+    """
     waits = {asyncio.ensure_future(one.next()): index for index, one in enumerate(pending)}
     seen: set[int] = set()
     try:
         while waits:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                yield None
             for task in done:
                 index = waits.pop(task)
                 update = task.result()

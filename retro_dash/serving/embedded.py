@@ -25,6 +25,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from transformers.utils.logging import disable_progress_bar
 
 from data.errors import BadConfig, BadInput, RetroDashError
 from retro_dash.serving import protocol
@@ -169,6 +170,7 @@ def _add_token_routes(app: FastAPI, models: Models) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Loads the model and serves until it is told to stop. Returns the exit code."""
     options = _parser().parse_args(arguments)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         if options.threads:

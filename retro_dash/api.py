@@ -211,6 +211,12 @@ def _episodes(service: Service) -> APIRouter:
     def append(events: list[Event]) -> dict[str, int]:
         return {"applied": service.store.append(events)}
 
+    @router.get("/export/episodes")
+    def export(filter: str = "") -> StreamingResponse:  # noqa: A002
+        ids = service.store.episode_ids(filter)
+        lines = (service.store.episode(id_, with_tokens=True).model_dump_json() + "\n" for id_ in ids)
+        return StreamingResponse(lines, media_type="application/jsonl")
+
     @router.get("/filters")
     def filters() -> State:
         return service.filters()

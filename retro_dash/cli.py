@@ -17,6 +17,10 @@ COMMANDS = {
     "play": ("retro_dash.commands.play", "play episodes without a page"),
     "episodes": ("retro_dash.commands.episodes", "list or show stored episodes"),
     "envs": ("retro_dash.commands.envs", "check the environments, replay recorded actions"),
+    "collect": ("retro_dash.commands.collect", "play many tasks as a run that can be resumed"),
+    "train": ("retro_dash.commands.train", "train a planner, a reflector or both from a TOML file"),
+    "evaluate": ("retro_dash.commands.evaluate", "compare policies on the same tasks: IR, FR, AR with intervals"),
+    "worker": ("retro_dash.commands.worker", "do, or go on with, the work of one run folder"),
     "doctor": ("retro_dash.commands.doctor", "say what this machine can do, and how to get what is missing"),
 }
 

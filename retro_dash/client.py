@@ -7,7 +7,7 @@ hub.episodes("env:alfworld outcome:failed").total
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageError, Unavailable, UnknownName
 from data.events import Event
 from data.rows import EpisodePage
+from data.types import Episode
 from retro_dash.hub import HubAddress, find_hub
 
 _ERRORS: dict[str, type[RetroDashError]] = {
@@ -65,6 +66,15 @@ class HubClient:
 
     def episode(self, episode_id: str) -> dict[str, JsonValue]:
         return self._json("GET", f"/episodes/{episode_id}")
+
+    def whole_episodes(self, filter_text: str = "") -> Iterator[Episode]:
+        """Every episode of a filter with its token ids, one after the other."""
+        with self._http.stream("GET", "/export/episodes", params={"filter": filter_text}) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer)
+            for line in answer.iter_lines():
+                yield Episode.model_validate_json(line)
 
     def markdown(self, episode_id: str) -> str:
         return self._ask("GET", f"/episodes/{episode_id}/markdown").text

@@ -19,7 +19,7 @@ from retro_dash.agent.batch import BatchPlan, play_many
 from retro_dash.agent.policies import EXPERT, SCRIPTED, make_policy
 from retro_dash.ids import new_id
 from retro_dash.run_config import Arm, CollectConfig, Playing
-from retro_dash.run_folder import EventLog, RunFolder, read_events
+from retro_dash.run_folder import EventLog, RunFolder, all_events
 from retro_dash.serving.engine import Engine, start_engine
 from retro_dash.settings import Settings
 
@@ -108,14 +108,8 @@ def read_dataset_tasks(folder: RunFolder) -> list[Task]:
 def finished_episodes(folder: RunFolder, events: EventLog) -> list[Episode]:
     """Episodes that an earlier worker of this folder finished; the ones it left open are closed as stopped."""
     episodes: dict[str, Episode] = {}
-    offset = 0
-    while True:
-        batch, new_offset, _ = read_events(folder.events, offset)
-        for event in batch:
-            _take(episodes, event)
-        if new_offset == offset:
-            break
-        offset = new_offset
+    for event in all_events(folder.events):
+        _take(episodes, event)
     for episode in episodes.values():
         if episode.state is EpisodeState.RUNNING:
             events.append(EpisodeFinished(episode_id=episode.id, state=EpisodeState.STOPPED))

@@ -28,7 +28,8 @@ from typing import IO
 from pydantic import JsonValue, ValidationError
 
 from data.errors import BadFile, Refused, StorageError
-from data.events import Event, EventBody
+from data.events import Event, EventBody, RunCreated
+from data.types import Run
 
 SYNC_SECONDS = 1.0
 
@@ -86,21 +87,26 @@ class RunFolder:
         return config
 
 
-def make_run_folder(runs: Path, run_id: str, config: dict[str, JsonValue], dataset: Iterable[str] = ()) -> RunFolder:
+def make_run_folder(runs: Path, run: Run, dataset: Iterable[str] = ()) -> RunFolder:
     """Write a new run folder at once: it appears complete or not at all. `dataset` gives JSON lines.
 
-    Raises Refused when the run exists, StorageError when the disk refuses.
+    The first event says that the run was created. Raises Refused when the run exists, StorageError when the disk
+    refuses.
     """
-    final, temporary = runs / run_id, runs / f".tmp-{run_id}"
+    final, temporary = runs / run.id, runs / f".tmp-{run.id}"
     if final.exists():
-        raise Refused(f"The run {run_id} exists already in {runs}.")
+        raise Refused(f"The run {run.id} exists already in {runs}.")
+    created = Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run))
     try:
         temporary.mkdir(parents=True, mode=0o700)
         with (temporary / "dataset.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in dataset)
             _sync(file)
         with (temporary / "config.json").open("w", encoding="utf-8") as file:
-            json.dump(config, file, indent=2)
+            json.dump(run.config, file, indent=2)
+            _sync(file)
+        with (temporary / "events.jsonl").open("w", encoding="utf-8") as file:
+            file.write(created.model_dump_json() + "\n")
             _sync(file)
         temporary.rename(final)
         sync_folder(runs)
@@ -168,6 +174,17 @@ def read_events(path: Path, offset: int, limit: int = 5000) -> tuple[list[Event]
             if len(events) >= limit:
                 break
     return events, offset, bad
+
+
+def all_events(path: Path) -> Iterator[Event]:
+    """Every whole event of a run so far, in order."""
+    offset = 0
+    while True:
+        events, new_offset, _ = read_events(path, offset)
+        yield from events
+        if new_offset == offset:
+            return
+        offset = new_offset
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:

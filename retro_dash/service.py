@@ -264,7 +264,8 @@ class Service:
 
     def replay(self, episode_id: str) -> ReplayReport:
         """Play the recorded actions again and say whether the environment answers the same."""
-        return replay_episode(self.store.episode(episode_id), self.pool.open)
+        episode = self.store.episode(episode_id)
+        return replay_episode(episode, lambda task: self.pool.open(task, episode.options))
 
     def close(self) -> None:
         """Interrupt live episodes (they can be continued) and free everything."""

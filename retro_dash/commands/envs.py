@@ -8,6 +8,8 @@ from pathlib import Path
 
 from data.errors import BadInput, RetroDashError
 from envs import ENVIRONMENTS, environment_kind
+from envs.isolated import EnvironmentPool
+from envs.replay import ReplayReport, replay_file
 from retro_dash.commands.play import read_options
 from retro_dash.settings import Settings
 
@@ -18,10 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="print JSON", default=argparse.SUPPRESS)
     replay = verbs.add_parser("replay", help="play recorded actions again and compare")
     replay.add_argument("recorded", type=Path, help="InterCode result file, RetroAct or Reflexion rows, our episodes")
-    replay.add_argument("--env", help="environment, where the file does not say")
     replay.add_argument("--tasks", type=Path, help="the tasks in the environment's public format")
-    replay.add_argument("--limit", type=int, help="at most so many recordings")
-    replay.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="environment option")
+    replay.set_defaults(option=[], env="replay")
     replay.add_argument("--database", help="SQL: dump file or mysql:// URL")
     replay.add_argument("--trees", help="Bash: folder of file trees")
     replay.add_argument("--json", action="store_true", help="print JSON", default=argparse.SUPPRESS)
@@ -50,16 +50,26 @@ def _check(as_json: bool) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from envs.replay import replay_recorded
-
-    if arguments.env is not None:
-        environment_kind(arguments.env)
     if not arguments.recorded.exists():
         raise BadInput(f"{arguments.recorded} does not exist.")
-    options = read_options(arguments, environment_kind(arguments.env).options if arguments.env else {})
-    report = replay_recorded(arguments.recorded, arguments.env, arguments.tasks, options, arguments.limit)
+    options = read_options(arguments, {})
+    with EnvironmentPool() as pool:
+        report = replay_file(arguments.recorded, arguments.tasks, options, pool.open)
     if arguments.json:
         print(report.model_dump_json(indent=2))
     else:
-        print(report.summary())
+        _print(report)
     return 0
+
+
+def _print(report: ReplayReport) -> None:
+    print(
+        f"{report.trials_replayed} trials replayed, {report.trials_not_replayed} not, {report.compared} turns compared"
+    )
+    print(f"rewards agree      {report.rewards_agree} of {report.rewards_compared}")
+    print(f"observations agree {report.observations_agree} of {report.observations_compared}")
+    for note, number in report.notes.items():
+        print(f"{number:5}  {note}")
+    if report.first_divergence is not None:
+        first = report.first_divergence
+        print(f"first divergence: {first.trial_id}, turn {first.turn}, after {first.action!r}")

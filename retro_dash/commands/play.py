@@ -8,16 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from data.errors import BadInput, Refused, RetroDashError
 from data.events import Event, RunCreated, RunStateChanged
 from data.store import Store
 from data.types import Episode, Run, RunState, Strategy, Task
 from envs import environment_kind
+from envs.base import Options
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.batch import Append, BatchPlan, is_broken, play_many
 from retro_dash.agent.policies import EXPERT, SCRIPTED, ModelServer, make_policy
@@ -113,16 +116,15 @@ def _line(episode: Episode) -> str:
     return f"{episode.id}  {episode.task.id}  {trials}"
 
 
-def read_options(arguments: argparse.Namespace, known: object) -> dict[str, object]:
+def read_options(arguments: argparse.Namespace, known: Mapping[str, str]) -> dict[str, JsonValue]:
     """`--option key=value` pairs, `--database` and `--trees`. Raises BadInput for a key the environment lacks."""
-    options: dict[str, object] = {}
-    names = list(known) if isinstance(known, dict) else []
+    options: dict[str, JsonValue] = {}
     for pair in arguments.option:
         key, equals, value = pair.partition("=")
         if not equals:
             raise BadInput(f"--option takes KEY=VALUE, not {pair!r}.")
-        if key not in names:
-            raise BadInput(f"{arguments.env} has no option {key!r}. Known: {', '.join(sorted(names)) or 'none'}.")
+        if key not in known:
+            raise BadInput(f"{arguments.env} has no option {key!r}. Known: {', '.join(sorted(known)) or 'none'}.")
         options[key] = _value(value)
     for key in ("database", "trees"):
         value = getattr(arguments, key)
@@ -131,12 +133,12 @@ def read_options(arguments: argparse.Namespace, known: object) -> dict[str, obje
     return options
 
 
-def choose_tasks(arguments: argparse.Namespace, options: dict[str, object]) -> list[Task]:
+def choose_tasks(arguments: argparse.Namespace, options: Options) -> list[Task]:
     """The tasks that the arguments name. Raises UnknownName, BadFile, BadInput."""
     if arguments.task is not None:
         return [find_task(arguments.env, arguments.task, arguments.split)]
     if arguments.tasks is not None:
-        tasks = read_tasks(arguments.env, arguments.tasks, options)  # type: ignore[arg-type]
+        tasks = read_tasks(arguments.env, arguments.tasks, options)
         if arguments.split is not None:
             tasks = [task for task in tasks if task.split == arguments.split]
     else:
@@ -199,9 +201,10 @@ def _strategy(name: str) -> Strategy:
         raise BadInput(f"There is no strategy called {name!r}. Known: {known}.") from error
 
 
-def _value(text: str) -> object:
+def _value(text: str) -> JsonValue:
     try:
-        return json.loads(text)
+        value: JsonValue = json.loads(text)
+        return value
     except ValueError:
         return text
 

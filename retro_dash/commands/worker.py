@@ -1,0 +1,24 @@
+"""`retro-dash worker RUN_FOLDER`: do, or go on with, the work of one run folder; no hub is needed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from data.types import RunState
+from retro_dash.run_folder import RunFolder
+from retro_dash.settings import Settings
+from retro_dash.worker import work
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a run folder, as under HOME/runs")
+    parser.add_argument("--engine-url", help="ask this engine instead of starting one")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    state = work(RunFolder(arguments.folder.resolve()), arguments.engine_url)
+    return 0 if state in (RunState.FINISHED, RunState.CANCELLED) else 8

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -52,7 +52,7 @@ def open_model(model_dir: Path, config: TrainConfig, start: Path | None = None) 
     model: nn.Module = base
     if is_adapter and start is not None:
         check_adapter(start, model_dir)
-        model = _load_adapter(base, start)
+        model = _load_adapter(base, start, config.lora.dropout)
     elif config.lora.enabled:
         with _quiet_peft():
             model = get_peft_model(base, _peft_config(config.lora, model_dir))
@@ -117,10 +117,15 @@ def _load_base(folder: Path, dtype: torch.dtype) -> Any:
         raise BadFile(f"The model in {folder} cannot be loaded: {error}") from error
 
 
-def _load_adapter(base: Any, folder: Path) -> nn.Module:
+def _load_adapter(base: Any, folder: Path, dropout: float) -> nn.Module:
+    """The adapter keeps its rank and targets; dropout is this run's, or its noise would get into the ratio."""
     try:
         with _quiet_peft():
-            adapted = PeftModel.from_pretrained(base, folder, is_trainable=True, autocast_adapter_dtype=False)
+            saved = PeftConfig.from_pretrained(folder)
+            saved.lora_dropout = dropout
+            adapted = PeftModel.from_pretrained(
+                base, folder, config=saved, is_trainable=True, autocast_adapter_dtype=False
+            )
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise BadInput(
             f"The adapter {folder} does not fit the base model, so it was made for another one: {str(error)[:300]}"

@@ -305,7 +305,7 @@ def _train_into_a_file(model: str, run: str, limit_after: int | None) -> None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
         rows = sampled_by(Path(model), random_samples(36))
-        chosen = config(batch={**BATCH, "epochs": 250}, budget={"checkpoint_every": 3})
+        chosen = config(batch={**BATCH, "epochs": 100}, budget={"checkpoint_every": 3})
         try:
             train_jobs(chosen, rows, Path(model), Path(run), log, last_logged=last)
         except TrainingError as error:
@@ -325,7 +325,7 @@ def test_twenty_kills_at_random_moments_lose_and_repeat_no_step(model_dir: Path,
     draw = random.Random(1)
     for _ in range(20):
         process = _start(model_dir, tmp_path)
-        time.sleep(draw.uniform(0.3, 1.0))
+        time.sleep(draw.uniform(0.2, 0.7))
         assert process.is_alive(), "the run was over before it was killed often enough"
         process.kill()
         process.join()
@@ -336,7 +336,7 @@ def test_twenty_kills_at_random_moments_lose_and_repeat_no_step(model_dir: Path,
     for job in ("planner", "reflector"):
         steps = [step for step, name in lines if name == job]
         assert steps == list(range(max(steps) + 1))
-        assert max(steps) > 100
+        assert max(steps) > 50
 
 
 @pytest.mark.slow

@@ -82,6 +82,7 @@ class Turn(Noun):
 
     index: int = Field(ge=1)
     thought: str
+    """The whole reply where it held no action."""
     action: str
     observation: str
     reward: float

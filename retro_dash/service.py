@@ -196,8 +196,9 @@ class Service:
 
     def _make_live(self, episode: Episode, next_seq: int) -> LiveEpisode:
         kind = environment_kind(episode.task.env)
-        planner = make_policy(episode.planner, "planner", kind, self.engine)
-        reflector = make_policy(episode.reflector, "reflector", kind, self.engine)
+        pace = self.settings.expert_words_per_second or None
+        planner = make_policy(episode.planner, "planner", kind, self.engine, pace)
+        reflector = make_policy(episode.reflector, "reflector", kind, self.engine, pace)
         numbers = count(next_seq)
 
         def store(body: EventBody) -> None:

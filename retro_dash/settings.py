@@ -43,6 +43,8 @@ class Settings(BaseModel):
     """Name of the environment variable that holds the key for an engine URL."""
     engine_threads: int | None = Field(default=None, ge=1)
     """CPU threads of the embedded engine; None means all cores."""
+    expert_words_per_second: float = Field(default=40.0, ge=0)
+    """Pace at which the scripted expert writes on a page, so that people can follow; 0 writes at once."""
     live_limit: int = Field(default=32, ge=1)
     """Episodes that may be live at once."""
     unsafe_run_model_code_on_host: bool = False

@@ -62,9 +62,7 @@ def _planner_messages(episode: Episode, kind: EnvironmentKind, trial: Trial, lim
 
 
 def _reply_text(turn: Turn) -> str:
-    if turn.is_malformed:
-        return turn.completion.text if turn.completion else ""
-    return format_reply(turn.thought, turn.action)
+    return turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
 
 
 def _is_worth_imitating(turn: Turn) -> bool:

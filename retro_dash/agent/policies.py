@@ -42,10 +42,12 @@ class ModelServer(Protocol):
         ...
 
 
-def make_policy(name: str, role: Role, kind: EnvironmentKind, server: ModelServer | None) -> Policy:
-    """The policy called `name`: `expert`, `scripted:FILE` or a model or adapter of the engine."""
+def make_policy(
+    name: str, role: Role, kind: EnvironmentKind, server: ModelServer | None, words_per_second: float | None = None
+) -> Policy:
+    """The policy called `name`: `expert` (which may write at a pace), `scripted:FILE`, or one of the engine's."""
     if name == EXPERT:
-        return ExpertPolicy(kind.expert, role)
+        return ExpertPolicy(kind.expert, role, words_per_second=words_per_second)
     if name.startswith(SCRIPTED):
         return ScriptedPolicy(_read_replies(Path(name.removeprefix(SCRIPTED))), name)
     if server is None:

@@ -7,7 +7,9 @@ the recorded log-probabilities stay exact and the engine's prefix cache always h
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -296,16 +298,19 @@ class ChatDialogue:
 
 
 class ExpertPolicy:
-    """The scripted expert of an environment, as planner and as reflector."""
+    """The scripted expert of an environment, as planner and as reflector; for watchers it may write at a pace."""
 
     is_expert = True
 
-    def __init__(self, expert: Expert, role: str, name: str = "expert") -> None:
+    def __init__(
+        self, expert: Expert, role: str, name: str = "expert", words_per_second: float | None = None
+    ) -> None:
         self.name = name
         self._expert, self._role = expert, role
+        self._words_per_second = words_per_second
 
     def begin(self, briefing: Briefing, sampling: Sampling) -> ExpertDialogue:
-        return ExpertDialogue(self.name, self._expert, self._role, briefing)
+        return ExpertDialogue(self.name, self._expert, self._role, briefing, self._words_per_second)
 
 
 class ExpertDialogue:
@@ -314,8 +319,11 @@ class ExpertDialogue:
     length = 0
     capacity = None
 
-    def __init__(self, name: str, expert: Expert, role: str, briefing: Briefing) -> None:
+    def __init__(
+        self, name: str, expert: Expert, role: str, briefing: Briefing, words_per_second: float | None
+    ) -> None:
         self._name, self._expert, self._role, self._briefing = name, expert, role, briefing
+        self._words_per_second = words_per_second
         self._trial = briefing.trial
         self._last: Completion | None = None
 
@@ -326,9 +334,21 @@ class ExpertDialogue:
         else:
             move = self._expert.move(task, reflections, self._trial)
             text = format_reply(move.thought, move.action)
-        if on_text is not None:
-            on_text(text)
+        if on_text is not None and not self._speak(text, on_text, should_stop):
+            return Completion(policy=self._name, text=text, finish_reason="abort")
         return Completion(policy=self._name, text=text)
+
+    def _speak(self, text: str, on_text: OnText, should_stop: ShouldStop | None) -> bool:
+        """Hand out the text at a pace that people can read; False when stopped on the way."""
+        if self._words_per_second is None:
+            on_text(text)
+            return True
+        for word in re.findall(r"\S+\s*", text):
+            if should_stop is not None and should_stop():
+                return False
+            on_text(word)
+            time.sleep(1 / self._words_per_second)
+        return True
 
     def put(self, completion: Completion) -> None:
         self._last = completion

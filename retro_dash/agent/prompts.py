@@ -72,7 +72,8 @@ def transcript(trial: Trial, character_limit: int) -> str:
         if first:
             lines.append(f"[{first} earlier turns left out]")
         for turn, observation in zip(trial.turns[first:], observations[first:], strict=True):
-            lines += [format_reply(turn.thought, turn.action), f"Observation: {observation}"]
+            written = turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
+            lines += [written, f"Observation: {observation}"]
         return "\n".join(lines)
 
     for index in sorted(range(len(observations)), key=lambda i: -len(observations[i])):

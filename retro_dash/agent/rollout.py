@@ -220,7 +220,7 @@ class Player:
                 raise
         turn = Turn(
             index=len(trial.turns) + 1,
-            thought=parsed.thought if isinstance(parsed, Reply) else "",
+            thought=parsed.thought if isinstance(parsed, Reply) else completion.text.strip(),
             action=parsed.action if isinstance(parsed, Reply) else "",
             observation=outcome.observation,
             reward=outcome.reward,

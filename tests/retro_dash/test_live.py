@@ -17,7 +17,7 @@ from retro_dash.settings import Settings
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(Settings(home=tmp_path), Store.open(tmp_path))
+    service = Service(Settings(home=tmp_path, expert_words_per_second=0), Store.open(tmp_path))
     yield service
     service.close()
 
@@ -81,7 +81,7 @@ def test_a_hub_that_starts_again_continues_at_the_same_turn(client: TestClient, 
     client.post(f"/api/v1/live/{episode_id}/step")
     before = settled(client, episode_id)["episode"]
     service.close()
-    again = Service(Settings(home=tmp_path), Store.open(tmp_path))
+    again = Service(Settings(home=tmp_path, expert_words_per_second=0), Store.open(tmp_path))
     try:
         live = again.live(episode_id)
         assert live.state()["episode"] == before

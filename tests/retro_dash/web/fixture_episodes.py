@@ -42,14 +42,14 @@ def turn(index: int, thought: str, action: str, seen: str, reward: float = 0.0, 
 
 
 def kitchen_view(place: str | None, seen: dict[str, list[str]], carrying: str | None = None) -> dict[str, Any]:
+    """As `envs.alfworld` shows it."""
+    opens = ("cabinet", "drawer", "fridge", "microwave")
     return {
         "receptacles": [
             {
                 "name": name,
-                "visited": name in seen,
-                "here": name == place,
-                "openable": name.split()[0] in ("cabinet", "drawer", "fridge", "microwave"),
-                "open": name in seen and name.split()[0] in ("cabinet", "drawer", "fridge", "microwave"),
+                "state": "current" if name == place else "visited" if name in seen else "unseen",
+                "is_open": name == place if name in seen and name.split()[0] in opens else None,
                 "contents": seen.get(name),
             }
             for name in KITCHEN
@@ -57,6 +57,8 @@ def kitchen_view(place: str | None, seen: dict[str, list[str]], carrying: str | 
         "inventory": [carrying] if carrying else [],
         "location": place,
         "admissible": [f"go to {name}" for name in KITCHEN if name != place] + ["inventory", "look"],
+        "turns_left": 7,
+        "won": False,
     }
 
 
@@ -189,12 +191,33 @@ PARAGRAPHS = [
 ]
 
 
-def question_view(read: int, over: bool = False) -> dict[str, Any]:
+def question_view(read: int, over: bool = False, answer: str = "") -> dict[str, Any]:
+    """As `envs.hotpotqa` shows it."""
     paragraphs = [
-        {**paragraph, "read": n < read, "supporting": paragraph["supporting"] if over else []}
+        {
+            "title": paragraph["title"],
+            "is_read": n < read,
+            "is_current": n == read - 1,
+            "sentences": paragraph["sentences"] if n < read or over else [],
+            "supporting": paragraph["supporting"] if over else [],
+        }
         for n, paragraph in enumerate(PARAGRAPHS)
     ]
-    return {"question": QUESTION, "paragraphs": paragraphs, "titles": [str(p["title"]) for p in PARAGRAPHS]}
+    right = answer == "Ettle"
+    return {
+        "dialect": "retroact",
+        "question": QUESTION,
+        "paragraphs": paragraphs,
+        "last_search": {
+            "query": str(PARAGRAPHS[read - 1]["title"]),
+            "found": PARAGRAPHS[read - 1]["title"],
+            "similar": [],
+        },
+        "turns_left": 3,
+        "result": {"answer": answer, "gold": "Ettle", "exact_match": float(right), "f1": float(right)}
+        if over
+        else None,
+    }
 
 
 def question_episode(id_: str = "ep-question", at: datetime = NOW) -> Episode:
@@ -215,7 +238,7 @@ def question_episode(id_: str = "ep-question", at: datetime = NOW) -> Episode:
             "Finish[Port Sable]",
             "Answer is INCORRECT",
             0.0,
-            view=question_view(2, True),
+            view=question_view(2, True, "Port Sable"),
         ),
     ]
     two = [
@@ -228,12 +251,19 @@ def question_episode(id_: str = "ep-question", at: datetime = NOW) -> Episode:
             "Finish[the Sable]",
             "Answer is INCORRECT",
             0.0,
-            view=question_view(3, True),
+            view=question_view(3, True, "Ettle"),
         ),
     ]
     three = [
         search(1, "Port Sable", 3),
-        turn(2, "The river is the Ettle.", "Finish[Ettle]", "Answer is CORRECT", 1.0, view=question_view(3, True)),
+        turn(
+            2,
+            "The river is the Ettle.",
+            "Finish[Ettle]",
+            "Answer is CORRECT",
+            1.0,
+            view=question_view(3, True, "Ettle"),
+        ),
     ]
     opening = f"Question: {QUESTION}"
     return Episode(
@@ -285,7 +315,7 @@ def hostile_episode(id_: str = "ep-hostile", at: datetime = NOW) -> Episode:
         for n, text in enumerate(HOSTILE, start=1)
     ]
     everything = " ".join(HOSTILE)
-    task = Task(id=HOSTILE[0], env="alfworld", split="<b>split</b>", instruction=everything)
+    task = Task(id=HOSTILE[0], env="alfworld", split="zz <b>split</b>", instruction=everything)
     return Episode(
         id=id_,
         task=task,
@@ -305,15 +335,17 @@ def hostile_episode(id_: str = "ep-hostile", at: datetime = NOW) -> Episode:
 
 
 def long_episode(id_: str = "ep-long", turns: int = 1000, at: datetime = NOW) -> Episode:
-    def one(shift: int) -> list[Turn]:
+    def one(detour: int) -> list[Turn]:
+        places = [f"drawer {n}" if n % detour == 0 else f"shelf {n % 97}" for n in range(1, turns + 1)]
+        seen = "On it you see a book 1. "
         return [
             turn(
                 n,
                 f"Step {n}: keep looking.",
-                f"go to shelf {(n * shift) % 97}",
-                f"You arrive at shelf {(n * shift) % 97}. " + "On it you see a book 1. " * (40 if n % 50 == 0 else 1),
+                f"go to {place}",
+                f"You arrive at {place}. " + seen * (40 if n % 50 == 0 else 1),
             )
-            for n in range(1, turns + 1)
+            for n, place in enumerate(places, start=1)
         ]
 
     task = Task(id="long-1", env="alfworld", split="stress", instruction="look at every shelf", turn_limit=turns)
@@ -325,7 +357,7 @@ def long_episode(id_: str = "ep-long", turns: int = 1000, at: datetime = NOW) ->
         run_id="r",
         created_at=at,
         state=EpisodeState.FAILED,
-        trials=(trial(1, one(1), StopReason.TURN_LIMIT, at), trial(2, one(3), StopReason.TURN_LIMIT, at)),
+        trials=(trial(1, one(9), StopReason.TURN_LIMIT, at), trial(2, one(7), StopReason.TURN_LIMIT, at)),
         reflections=(
             Reflection(after_trial=1, text="Count in threes.", author="reflector", gain=0.0, created_at=at),
         ),

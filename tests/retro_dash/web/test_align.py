@@ -41,7 +41,7 @@ def make_episode(*trials: Trial) -> Episode:
 
 
 def cells(*trials: str) -> list[list[int | None]]:
-    return [row.cells for row in align_actions([list(actions) for actions in trials])]
+    return [list(row.cells) for row in align_actions([list(actions) for actions in trials])]
 
 
 def test_equal_trials_share_every_row() -> None:
@@ -52,8 +52,13 @@ def test_a_skipped_and_an_added_action_get_rows_of_their_own() -> None:
     assert cells("abcd", "acxd") == [[1, 1], [2, None], [3, 2], [None, 3], [4, 4]]
 
 
+def test_what_was_done_differently_between_two_matches_stands_side_by_side() -> None:
+    assert cells("abcz", "axz") == [[1, 1], [2, 2], [3, None], [4, 3]]
+
+
 def test_a_third_trial_is_laid_over_the_rows_of_both_before_it() -> None:
-    assert cells("ab", "ac", "bc") == [[1, 1, None], [2, None, 1], [None, 2, 2]]
+    assert cells("abz", "acz", "bz") == [[1, 1, None], [2, 2, 1], [3, 3, 2]]
+    assert cells("abz", "acz", "cz") == [[1, 1, None], [2, 2, 1], [3, 3, 2]]
 
 
 def test_a_trial_without_turns_leaves_its_column_empty() -> None:
@@ -104,8 +109,9 @@ def test_align_puts_rows_divergences_and_repeats_of_an_episode_into_json() -> No
     first = make_trial(1, ("go a", "x"), ("go b", "y"), ("go b", "y"))
     second = make_trial(2, ("go a", "x"), ("take c", "z"))
     assert align(make_episode(first, second)) == {
-        "rows": [[1, 1], [2, None], [3, None], [None, 2]],
-        "divergences": [{"trial": 2, "against": 1, "turn": 2, "row": 3}],
+        "rows": [[1, 1], [2, 2], [3, None]],
+        "same": [True, False, False],
+        "divergences": [{"trial": 2, "against": 1, "turn": 2, "row": 1}],
         "repeats": {"1": {"3": 2}, "2": {}},
     }
 

@@ -5,6 +5,7 @@ Text of models and environments reaches a page through `textContent` alone (`sta
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,19 @@ def mount(app: FastAPI, service: object = None) -> FastAPI:
     """
     app.mount(STATIC_PATH, _Static(directory=STATIC), name="ui")
     app.add_middleware(PageFrame, pages=PAGES)
-    fonts = ["system-ui", "sans-serif"]
+    with warnings.catch_warnings():
+        # Gradio warns that pages are not rendered on the server, which we did not ask for.
+        warnings.filterwarnings("ignore", message="SSR mode is not supported")
+        _mount_gradio(app)
+    return app
+
+
+def _mount_gradio(app: FastAPI) -> None:
     gr.mount_gradio_app(
         app,
         build(),
         path="/",
-        theme=gr.themes.Base(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         favicon_path=str(STATIC / "favicon.svg"),
         footer_links=[],
         run_history=False,
@@ -63,7 +71,6 @@ def mount(app: FastAPI, service: object = None) -> FastAPI:
         enable_monitoring=False,
         show_error=False,
     )
-    return app
 
 
 class _Static(StaticFiles):

@@ -7,29 +7,31 @@ longest common subsequence of actions (Hyyrö's bit-parallel form, so 1,000-turn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 from pydantic import JsonValue
 
 from data.types import Episode, Trial
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """Turns of the trials that did the same thing; None where a trial did not."""
+    """Turns that stand side by side: the same thing done, or different things in the same place."""
 
-    action: str
-    cells: list[int | None] = field(default_factory=list)
+    actions: frozenset[str]
+    cells: tuple[int | None, ...] = ()
+    """A turn index for every trial; None where a trial has nothing here."""
 
 
 def align(episode: Episode) -> dict[str, JsonValue]:
     """The rows of an episode's trials side by side, as JSON.
 
-    `rows`: a list with one turn index or None for every trial. `divergences`: for every trial but the first, the turn
-    at which it first did or saw something else than the trial before (None when it never did) and the row of it.
-    `repeats`: for every trial, turn index -> the earlier turn with the same action and the same observation.
+    `rows`: a list with one turn index or None for every trial. `same`: for every row whether all trials are in it and
+    did the same. `divergences`: for every trial but the first, the turn at which it first did or saw something else
+    than the trial before (None when it never did) and the row of it. `repeats`: for every trial, turn index -> the
+    earlier turn with the same action and the same observation.
     """
     rows = align_actions([[turn.action for turn in trial.turns] for trial in episode.trials])
     divergences: list[JsonValue] = []
@@ -41,55 +43,66 @@ def align(episode: Episode) -> dict[str, JsonValue]:
         str(trial.index): {str(turn): earlier for turn, earlier in repeated_turns(trial).items()}
         for trial in episode.trials
     }
-    return {"rows": [list(row.cells) for row in rows], "divergences": divergences, "repeats": repeats}
+    return {
+        "rows": [list(row.cells) for row in rows],
+        "same": [len(row.actions) == 1 and None not in row.cells for row in rows],
+        "divergences": divergences,
+        "repeats": repeats,
+    }
 
 
 def align_actions(trials: Sequence[Sequence[str]]) -> list[Row]:
     """Rows over all trials; turn indices count from 1 and rise down every column."""
     rows: list[Row] = []
     for column, actions in enumerate(trials):
-        keys = [normalised(action) for action in actions]
-        rows = _lay_over(rows, keys, column)
+        rows = _lay_over(rows, [normalised(action) for action in actions], column)
     return rows
 
 
 def _lay_over(rows: list[Row], keys: list[str], column: int) -> list[Row]:
-    matches = common_subsequence([row.action for row in rows], keys)
     merged: list[Row] = []
     next_row = next_key = 0
-    for row_index, key_index in [*matches, (len(rows), len(keys))]:
-        for row in rows[next_row:row_index]:
-            merged.append(Row(row.action, [*row.cells, None]))
-        for index in range(next_key, key_index):
-            merged.append(Row(keys[index], [*[None] * column, index + 1]))
+    for row_index, key_index in [*common_subsequence([row.actions for row in rows], keys), (len(rows), len(keys))]:
+        # What lies between two matches was done differently: it stands side by side, in order.
+        between = zip_longest(rows[next_row:row_index], range(next_key, key_index))
+        merged += [_joined(row, keys, index, column) for row, index in between]
         if row_index < len(rows):
-            merged.append(Row(rows[row_index].action, [*rows[row_index].cells, key_index + 1]))
+            merged.append(_joined(rows[row_index], keys, key_index, column))
         next_row, next_key = row_index + 1, key_index + 1
     return merged
 
 
-def common_subsequence(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """Index pairs of a longest common subsequence; a shared start is always matched first."""
+def _joined(row: Row | None, keys: Sequence[str], index: int | None, column: int) -> Row:
+    """A row with one more column: the turn of `keys[index]`, or nothing."""
+    actions, cells = (row.actions, row.cells) if row else (frozenset[str](), (None,) * column)
+    if index is None:
+        return Row(actions, (*cells, None))
+    return Row(actions | {keys[index]}, (*cells, index + 1))
+
+
+def common_subsequence(rows: Sequence[Collection[str]], keys: Sequence[str]) -> list[tuple[int, int]]:
+    """Index pairs of a longest common subsequence (a row matches any of its actions); a shared start goes first."""
     start = 0
-    while start < min(len(left), len(right)) and left[start] == right[start]:
+    while start < min(len(rows), len(keys)) and keys[start] in rows[start]:
         start += 1
-    tail = _longest_common(left[start:], right[start:])
+    tail = _longest_common(rows[start:], keys[start:])
     return [(index, index) for index in range(start)] + [(start + i, start + j) for i, j in tail]
 
 
-def _longest_common(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """Bit i of a row's vector is 0 exactly where the subsequence grows at left[i]."""
+def _longest_common(rows: Sequence[Collection[str]], keys: Sequence[str]) -> list[tuple[int, int]]:
+    """Bit i of a key's vector is 0 exactly where the subsequence grows at row i."""
     positions: dict[str, int] = {}
-    for index, key in enumerate(left):
-        positions[key] = positions.get(key, 0) | 1 << index
-    everything = (1 << len(left)) - 1
+    for index, actions in enumerate(rows):
+        for action in actions:
+            positions[action] = positions.get(action, 0) | 1 << index
+    everything = (1 << len(rows)) - 1
     vector, vectors = everything, []
-    for key in right:
+    for key in keys:
         shared = vector & positions.get(key, 0)
         vector = ((vector + shared) | (vector - shared)) & everything
         vectors.append(vector)
     pairs: list[tuple[int, int]] = []
-    i, j = len(left), len(right)
+    i, j = len(rows), len(keys)
     while i and j:
         if vectors[j - 1] >> (i - 1) & 1:
             i -= 1

@@ -1,8 +1,8 @@
 """Makes every HTML page ours: theme and scripts from the first byte, and a policy that lets no other script run.
 
 Gradio's pages carry inline scripts of their own (their configuration). They are allowed one by one through their
-SHA-256 in the Content-Security-Policy of that response, so `'unsafe-inline'` is never needed and text of a model or an
-environment can't become a script. `'unsafe-eval'` is what `gr.HTML` compiles its fixed templates with.
+SHA-256 in the Content-Security-Policy of that response, so `'unsafe-inline'` is never needed and text of a model or
+an environment can't become a script. `'unsafe-eval'` is what `gr.HTML` compiles its fixed templates with.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Rewriter:
         headers = MutableHeaders(raw=list(start["headers"]))
         headers["content-security-policy"] = content_security_policy(inline_script_hashes(page))
         if "<gradio-app" in page:
-            page = page.replace("<head>", "<head>" + self.head, 1)
+            page = page.replace("</head>", self.head + "</head>", 1)
         body = page.encode()
         headers["content-length"] = str(len(body))
         await self.send({**start, "headers": headers.raw})

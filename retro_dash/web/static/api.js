@@ -47,7 +47,7 @@ const EVENTS = ["message", "token", "state", "reset", "turn", "trial_started", "
 
 /**
  * Events after a cursor. Closed while the page is hidden, opened again from the last cursor when it is seen.
- * `onEvent(data)` for each, `onState("live"|"lost")` for the line. Returns a function that ends it.
+ * `onEvent(data, cursor)` for each, `onState("live"|"lost")` for the line. Returns a function that ends it.
  */
 export function follow(path, cursor, onEvent, onState) {
   let source = null;
@@ -59,7 +59,7 @@ export function follow(path, cursor, onEvent, onState) {
     source.onopen = () => onState("live");
     const hear = (message) => {
       if (message.lastEventId) cursor = Number(message.lastEventId);
-      onEvent(JSON.parse(message.data));
+      onEvent(JSON.parse(message.data), cursor);
     };
     for (const type of EVENTS) source.addEventListener(type, hear);
     source.onerror = (event) => {

@@ -26,7 +26,7 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
   fill(element, headElement(episode, trials, { onClose, tell, board }), note, trials.length ? board : noTrials(episode));
   if (!trials.length) return { turn() {}, goTo() {}, end() {} };
   const rows = alignment.rows ?? [];
-  const parting = new Map((alignment.divergences ?? []).filter((one) => one.row !== null && one.turn !== null).map((one) => [one.row, one]));
+  const divergences = (alignment.divergences ?? []);
   const { cells, tabs } = columns(board, episode, trials, alignment);
   const places = pieces(cells, rows.length, ROW_HEIGHT, async (from, to) => {
     await load(rows.slice(from, to));
@@ -51,8 +51,6 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
   }
 
   function rowElement(row, index) {
-    const parts = parting.get(index);
-    const shared = row.filter((turn) => turn !== null).length === trials.length;
     const cellsOfRow = row.map((turn, column) => {
       if (turn === null) return h("div", { class: "cell gap" });
       const trial = trials[column];
@@ -60,10 +58,10 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
       if (!taken) return h("div", { class: "cell dim" }, "This turn is not stored.");
       const tools = [h("a", { class: "link", href: place(trial.index, turn), on: { click: (event) => { event.preventDefault(); goTo(trial.index, turn); } } }, "link"),
         h("button", { type: "button", class: "button link", title: "Begin a new live episode that leaves this one before this turn", on: { click: () => fork(trial.index, turn) } }, "fork")];
-      return h("div", { class: `cell ${board.dataset.trial === String(trial.index) ? "shown" : ""}`, "data-trial": trial.index }, turnElement(taken, { trial: trial.index, before: trial.turns.get(turn - 1)?.reward ?? 0, repeats: alignment.repeats?.[trial.index]?.[turn] ?? null, tools }));
+      return h("div", { class: `cell ${board.dataset.trial === String(trial.index) ? "shown" : ""}`, "data-trial": trial.index },
+        partsHere(divergences, trial.index, turn), turnElement(taken, { trial: trial.index, before: trial.turns.get(turn - 1)?.reward ?? 0, repeats: alignment.repeats?.[trial.index]?.[turn] ?? null, tools }));
     });
-    const marks = parts ? h("p", { class: "parting" }, h("span", { "aria-hidden": "true" }, "⑂"), ` Trial ${parts.trial} parts from trial ${parts.against} here, at its turn ${parts.turn}`) : null;
-    return h("div", { class: `row ${shared && trials.length > 1 ? "shared" : ""}`, "data-row": index }, marks, interleave(cellsOfRow));
+    return h("div", { class: `row ${alignment.same?.[index] && trials.length > 1 ? "shared" : ""}`, "data-row": index }, interleave(cellsOfRow));
   }
 
   async function fork(trial, turn) {
@@ -104,6 +102,12 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
   }
 
   return { turn, goTo, end: places.end, foldAll: (open) => foldAll(board, open) };
+}
+
+function partsHere(divergences, trial, turn) {
+  const parting = divergences.find((one) => one.trial === trial && one.turn === turn);
+  if (!parting) return null;
+  return h("p", { class: "parting" }, h("span", { "aria-hidden": "true" }, "≠"), ` first difference from trial ${parting.against}`);
 }
 
 function interleave(cells) {

@@ -31,9 +31,9 @@ function visible(child) {
 
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Text safe to show: control and bidirectional characters become ␛-like pictures. */
+/** Text safe to show: control and bidirectional characters become a replacement mark. */
 export function clean(text) {
-  return String(text).replace(/\r\n?/g, "\n").replace(HIDDEN, (c) => (c < "\u0020" ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : "\ufffd"));
+  return String(text).replace(/\r\n?/g, "\n").replace(HIDDEN, "\ufffd");
 }
 
 /** Set an element's text, touching the page only when it differs. */

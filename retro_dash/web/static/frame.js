@@ -1,7 +1,7 @@
 // What every page shares: top bar, lineage line, help sheet, theme, and the hub's state, always true.
 
 import { get } from "./api.js";
-import { button, fill, h, keyed, setText } from "./dom.js";
+import { button, fill, h, keyed, plural, setText } from "./dom.js";
 import { bind, known } from "./keys.js";
 
 const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], stopped: ["○", "stopped"], failed: ["✕", "failed"] };
@@ -84,12 +84,16 @@ function watchHub(engine, runs) {
 }
 
 function showHub(engine, runs, status) {
+  if (engine.dataset.state && engine.dataset.state !== status.engine.state) document.dispatchEvent(new CustomEvent("rd-engine"));
+  engine.dataset.state = status.engine.state;
   const [mark, word] = ENGINE[status.engine.state] ?? ["○", status.engine.state];
   engine.className = `engine state-${status.engine.state}`;
   engine.title = `${status.engine.detail || "Engine"} · Retro Dash ${status.version}`;
   setText(engine, `${mark} ${status.engine.model || "engine"} ${word}`);
   const { running = 0, queued = 0 } = status.runs ?? {};
-  const jobs = running + queued;
-  setText(runs, jobs ? `${running} running${queued ? `, ${queued} queued` : ""}` : "no jobs");
-  runs.classList.toggle("busy", running > 0);
+  const playing = status.live?.busy ?? 0;
+  const parts = [running ? `${plural(running, "job")} running` : "", queued ? `${queued} queued` : "", playing ? `${plural(playing, "episode")} playing` : ""].filter(Boolean);
+  setText(runs, (status.storage?.read_only ? "✕ store is read-only · " : "") + (parts.join(" · ") || "nothing running"));
+  runs.href = running + queued ? "/episodes" : `/episodes?${new URLSearchParams({ filter: "outcome:running" })}`;
+  runs.classList.toggle("busy", running + playing > 0);
 }

@@ -28,8 +28,10 @@ export function drawList(element, { onOpen, onQuery }) {
   const previous = button("← Newer", () => onQuery({ ...query, page: query.page - 1 }));
   const next = button("Older →", () => onQuery({ ...query, page: query.page + 1 }));
   const table = h("table", { class: "episodes" }, h("caption", { class: "sr" }, "Episodes"), h("thead", {}, head), body);
+  const pager = h("div", { class: "pager" }, previous, status, next);
   const empty = h("div", { class: "empty-state", hidden: true });
-  fill(element, h("h1", { class: "sr" }, "Episodes"), line.element, quick, table, empty, h("div", { class: "pager" }, previous, status, next));
+  fill(element, h("h1", { class: "sr" }, "Episodes"), line.element, quick, table, empty, pager);
+  previous.hidden = next.hidden = true;
   skeleton();
   get("/filters").then(line.know).catch(() => {});
 
@@ -53,9 +55,12 @@ export function drawList(element, { onOpen, onQuery }) {
       showRows();
     } catch (error) {
       if (mine !== asked) return;
-      if (body.__byKey === undefined) fill(body);
       line.fail(error);
+      // Rows of the filter before stay; with none there is nothing to show.
+      if (body.__byKey) return;
+      table.hidden = true;
       setText(status, "");
+      showEmpty(error.status === 422 ? "The filter has a mistake." : "The episodes could not be loaded.");
     } finally {
       table.removeAttribute("aria-busy");
     }
@@ -88,16 +93,18 @@ export function drawList(element, { onOpen, onQuery }) {
     });
     const from = query.page * PAGE;
     setText(status, total ? `${(from + 1).toLocaleString("en")}–${(from + rows.length).toLocaleString("en")} of ${plural(total, "episode")}` : "");
+    previous.hidden = next.hidden = total <= PAGE;
     setEnabled(previous, query.page > 0);
     setEnabled(next, from + rows.length < total);
     table.hidden = !rows.length;
-    empty.hidden = rows.length > 0;
+    empty.hidden = true;
     if (!rows.length) showEmpty();
     select(rows.find((row) => row.id === selected)?.id ?? null);
   }
 
-  function showEmpty() {
-    fill(empty, query.filter ? [h("p", {}, h("strong", {}, "No episode matches this filter.")), button("Show all episodes", () => onQuery({ ...query, filter: "", page: 0 }), { class: "primary" })]
+  function showEmpty(why = "No episode matches this filter.") {
+    empty.hidden = false;
+    fill(empty, query.filter ? [h("p", {}, h("strong", {}, why)), button("Show all episodes", () => onQuery({ ...query, filter: "", page: 0 }), { class: "primary" })]
       : [h("p", {}, h("strong", {}, "No episodes yet.")), h("p", {}, "Everything that is played is kept here: its trials, the reflections between them, and what each reflection gained."),
         h("a", { class: "button primary", href: "/" }, "Play the first one")]);
   }
@@ -151,8 +158,8 @@ function rowElement(row, select, onOpen) {
     h("td", { class: "col-task" }, h("a", { href: url, on: { click: open } }, row.instruction || row.task_id), h("span", { class: "dim small" }, row.task_id, row.parent_id ? " · fork" : "")),
     h("td", { class: "col-trials" }, trialChips(row.trials)),
     h("td", { class: "col-best-gain" }, gainCell(row.best_gain)),
-    h("td", { class: "col-planner" }, sign(row.planner === "expert" ? "expert" : "planner"), row.planner),
-    h("td", { class: "col-reflector" }, sign(row.reflector === "expert" ? "expert" : "reflector"), row.reflector),
+    h("td", { class: "col-planner", title: row.planner }, sign(row.planner === "expert" ? "expert" : "planner"), row.planner),
+    h("td", { class: "col-reflector", title: row.reflector }, sign(row.reflector === "expert" ? "expert" : "reflector"), row.reflector),
     h("td", { class: "col-labels" }, labels.map((label) => h("span", { class: "chip human" }, "✎ ", typeof label.value === "string" ? label.value : label.name))),
     h("td", { class: "col-turns" }, (row.turn_count ?? row.turns).toLocaleString("en")),
     h("td", { class: "col-age" }, h("time", { datetime: row.created_at, title: new Date(row.created_at).toLocaleString() }, age(row.created_at))));

@@ -2,6 +2,8 @@
 
 import { follow, get, id, post } from "./api.js";
 
+const PHASE_OF = { planner: "thinking", reflector: "reflecting" };
+
 /** `onChange(what)` after every change; `what` is "token" for a piece of text, "all" otherwise. */
 export class Live {
   constructor(onChange, onProblem) {
@@ -25,7 +27,7 @@ export class Live {
   take(state) {
     this.detach();
     this.state = state;
-    this.end = follow(`/live/${id(state.episode.id)}/events`, state.cursor, (event) => this.hear(event), (line) => {
+    this.end = follow(`/live/${id(state.episode.id)}/events`, state.cursor, (event, cursor) => this.hear(event, cursor), (line) => {
       this.line = line;
       this.onChange("all");
     });
@@ -42,27 +44,29 @@ export class Live {
     const state = await post(`/live/${id(this.episode.id)}/${verb}`, body);
     if (verb === "fork") return state;
     // The stream may have been faster than this answer.
-    if (this.state && (state.cursor ?? 0) >= this.state.cursor) this.merge(state);
+    if (this.state && state.cursor >= this.state.cursor) this.merge(state);
     this.onChange("all");
     return state;
   }
 
   merge(state) {
-    const { episode, type, ...rest } = state;
+    const { episode, type, cursor, ...rest } = state;
     Object.assign(this.state, rest);
     if (episode?.trials) this.state.episode = episode;
     if (typeof state.state === "string") this.state.episode.state = state.state;
   }
 
-  hear(event) {
+  hear(event, cursor) {
     const { state } = this;
     if (!state) return;
+    state.cursor = cursor;
     const trials = state.episode.trials;
     switch (event.type) {
       case "token":
         state.partial = { role: event.role, text: (state.partial?.role === event.role ? state.partial.text : "") + event.text };
-        if (event.role === "reflector") state.phase = "reflecting";
-        return this.onChange("token");
+        if (state.phase === PHASE_OF[event.role]) return this.onChange("token");
+        state.phase = PHASE_OF[event.role];
+        break;
       case "state":
         this.merge(event);
         break;
@@ -72,7 +76,6 @@ export class Live {
       case "trial_started":
         put(trials, event.trial);
         state.partial = null;
-        state.phase = state.phase === "ready" ? "ready" : "thinking";
         state.view = event.trial.view ?? state.view;
         break;
       case "turn": {
@@ -107,6 +110,13 @@ export class Live {
     if (event.type !== "state") fillGains(state.episode);
     this.onChange("all");
   }
+}
+
+/** What the environment shows now; after the end, what it showed last. */
+export function viewOf(state) {
+  if (Object.keys(state.view ?? {}).length) return state.view;
+  const last = state.episode.trials.at(-1);
+  return last?.turns.findLast((turn) => turn.view)?.view ?? last?.view ?? null;
 }
 
 function put(list, item) {

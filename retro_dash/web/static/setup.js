@@ -10,10 +10,12 @@ const STRATEGIES = [
   ["none", "Nothing", "The next trial starts as if it were the first."],
 ];
 const PAGE = 50;
+// On a first visit: a room where the first trial runs out of turns, so that the first thing seen is a reflection that helps.
+const FIRST = { env: "alfworld", task_id: "rooms-7-small-0007" };
 
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {
-  const saved = store("play") ?? {};
+  const saved = store("play") ?? FIRST;
   const chosen = { env: "", split: "", planner: "expert", reflector: "expert", strategy: "reflexion", temperature: 0, seed: 7, trial_limit: 3, ...saved, task: null };
   const data = { environments: [], policies: { planners: [], reflectors: [] }, tasks: [], total: 0, query: "" };
   const form = controls(chosen, onStart);
@@ -30,7 +32,17 @@ export function drawSetup(element, { onStart, onChange }) {
     data.total = page.total;
     showTasks();
     if (wanted === "keep" && chosen.task) return;
-    choose(page.tasks.find((task) => task.id === wanted) ?? page.tasks[0] ?? null);
+    choose((wanted && (await find(wanted))) || page.tasks[0] || null);
+  }
+
+  // The task by its id; one that is not on this page of the list is put on top.
+  async function find(taskId) {
+    const known = data.tasks.find((task) => task.id === taskId);
+    if (known) return known;
+    const page = await get("/tasks", { env: chosen.env, split: chosen.split, query: taskId, limit: 5 });
+    const task = page.tasks.find((one) => one.id === taskId);
+    if (task) data.tasks = [task, ...data.tasks];
+    return task;
   }
 
   function choose(task) {
@@ -72,10 +84,8 @@ export function drawSetup(element, { onStart, onChange }) {
     const page = await get("/tasks", { env: chosen.env, split: chosen.split, query: data.query, limit: 1, offset });
     const [task] = page.tasks;
     if (!task) return;
-    if (!data.tasks.some((one) => one.id === task.id)) data.tasks = [task, ...data.tasks];
-    choose(task);
-    const at = data.tasks.findIndex((one) => one.id === task.id);
-    form.tasks.children[at].scrollIntoView({ block: "nearest" });
+    choose(await find(task.id));
+    form.tasks.querySelector("[aria-selected=true]").scrollIntoView({ block: "nearest" });
   }
 
   form.env.addEventListener("change", () => {
@@ -170,7 +180,7 @@ function controls(chosen, onStart) {
   form.element = h("div", { class: "setup-form" },
     h("div", { class: "pair" }, field("Environment", form.env), field("Split", form.split)), form.envNote,
     h("div", { class: "finder" }, form.query, form.random), form.tasks, form.count,
-    h("div", { class: "pair" }, field("Planner", form.planner), field("Reflector", form.reflector)), form.plannerNote,
+    field("Planner", form.planner, form.plannerNote), field("Reflector", form.reflector),
     field("Next trial is told", form.strategy, form.strategyNote),
     h("div", { class: "triple" }, field("Temperature", form.temperature), field("Seed", form.seed), field("Trials", form.trial_limit)),
     form.start);

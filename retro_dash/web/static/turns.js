@@ -62,7 +62,7 @@ function seenElement(turn) {
 /** What the environment says before the first turn. */
 export function openingElement(trial) {
   return h("details", { class: "opening" },
-    h("summary", {}, sign("environment"), h("span", {}, "Opening and prompt")),
+    h("summary", {}, "Opening and prompt"),
     h("div", { class: "seen" }, trial.opening),
     trial.prompt ? h("details", { class: "prompt" }, h("summary", {}, "The whole prompt of the planner"), h("pre", {}, trial.prompt)) : null);
 }

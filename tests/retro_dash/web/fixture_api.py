@@ -339,7 +339,9 @@ def make_api(episodes: Sequence[Episode], scripts: dict[str, Episode], pace: flo
                 raise Problem(422, f"Position {at + 1}: there is no field {name!r}. Known: {known}.")
             else:
                 rows = [item for item in rows if word.lower() in item["instruction"].lower()]
-        key = {"created": "created_at", "gain": "best_gain"}.get(sort.lstrip("-"), sort.lstrip("-"))
+        key = {"created": "created_at", "gain": "best_gain", "turns": "turn_count", "task": "task_id"}.get(
+            sort.lstrip("-"), sort.lstrip("-")
+        )
         rows.sort(key=lambda item: (item[key] is not None, item[key]), reverse=sort.startswith("-"))
         return {"total": len(rows), "rows": rows[offset : offset + limit]}
 

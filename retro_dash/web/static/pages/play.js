@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { button, fill, h, keyed, number, setEnabled, setText, sign } from "../dom.js";
 import { bind } from "../keys.js";
-import { Live } from "../live.js";
+import { Live, viewOf } from "../live.js";
 import { drawSetup } from "../setup.js";
 import { drawTrials } from "../trials.js";
 import { outcome } from "../turns.js";
@@ -15,7 +15,7 @@ const VERBS = [
   { verb: "run_episode", keys: "Shift+R", label: "Run episode", cap: "⇧R", help: "Trials and reflections until it is solved or the trials are used up", primary: true },
   { verb: "run_trial", keys: "r", label: "Run trial", cap: "R", help: "Turns until this trial ends" },
   { verb: "step", keys: "s", label: "Step", cap: "S", help: "One turn: think, act, observe" },
-  { verb: "hold", keys: "e", label: "Hold & edit", cap: "E", help: "The planner writes its turn and waits, so that you can change it" },
+  { verb: "hold", keys: "e", label: "Hold", cap: "E", help: "The planner writes its turn and waits, so that you can change it" },
   { verb: "reflect", keys: "f", label: "Reflect", cap: "F", help: "The reflector looks back at the failed trial" },
   { verb: "next_trial", keys: "n", label: "Next trial", cap: "N", help: "Start again with what was learned" },
   { verb: "stop", keys: "x", label: "Stop", cap: "X", help: "Stop what is running; when nothing runs, end the episode" },
@@ -41,6 +41,7 @@ export async function draw(frame) {
   page.presenter.addEventListener("click", () => document.documentElement.classList.toggle("presenter"));
   page.latest.addEventListener("click", () => scrollTo({ top: document.documentElement.scrollHeight }));
   addEventListener("popstate", () => attachFromAddress());
+  document.addEventListener("rd-engine", () => setup.refreshPolicies());
 
   // Pressing
 
@@ -160,7 +161,7 @@ export async function draw(frame) {
   }
 
   async function showWorld(env, state) {
-    const view = state?.view ?? state?.episode.trials.at(-1)?.view ?? null;
+    const view = state ? viewOf(state) : null;
     const wanted = view ? env : "";
     if (world.env !== wanted) {
       const panel = wanted ? await panelOf(wanted) : null;
@@ -237,7 +238,7 @@ function layout(main) {
       h("p", {}, "Press ", h("kbd", {}, "⇧R"), " Run episode: the planner tries the task, the reflector looks back at what went wrong, and the planner tries again. Or go turn by turn with ", h("kbd", {}, "S"), ".")),
     world: h("aside", { class: "panel world", "aria-label": "World" }), worldView: h("div", { class: "world-view" }), budget: h("div", { class: "budget" }),
     latest: h("button", { type: "button", class: "button latest", hidden: true }, "↓ Newest turn"),
-    presenter: h("button", { type: "button", class: "button quiet", title: "Presenter view (p)" }, "Present"), live: h("div", { class: "live-list" }),
+    presenter: h("button", { type: "button", class: "button quiet", title: "Presenter view: only task, turns, reflection and reward" }, "Present", h("kbd", { "aria-hidden": "true" }, "P")), live: h("div", { class: "live-list" }),
   };
   fill(main, page.setup,
     h("section", { class: "stage", "aria-label": "Episode" },

@@ -1,21 +1,16 @@
 // The question's own paragraphs: what was read, what was found, and after the end what would have been needed.
 
-import { fill, h, keyed, setText } from "../dom.js";
+import { fill, h, keyed, number, setText } from "../dom.js";
 
 export function draw(element, view) {
   const parts = element.__hotpotqa ?? build(element);
-  const paragraphs = view.paragraphs ?? [];
-  const read = paragraphs.filter(isRead).length;
-  setText(parts.count, `${read} of ${paragraphs.length} read`);
-  const search = view.last_search;
-  fill(parts.search, search ? [
-    "Last search ", h("code", {}, search.query), search.found ? [" found ", h("strong", {}, search.found)] : [" found nothing", search.similar?.length ? `; similar: ${search.similar.join(", ")}` : ""],
-  ] : h("span", { class: "dim" }, "Nothing searched yet."));
-  keyed(parts.list, paragraphs, (paragraph) => paragraph.title, create, update);
-  showResult(parts.result, view.result);
+  const { paragraphs, last_search: search, result } = view;
+  setText(parts.count, `${paragraphs.filter((one) => one.is_read).length} of ${paragraphs.length} read`);
+  fill(parts.search, search ? ["Last search ", h("code", {}, search.query), search.found ? [" found ", h("strong", {}, search.found)] : ` found nothing; similar: ${search.similar.join(", ")}`]
+    : h("span", { class: "dim" }, "Nothing searched yet."));
+  keyed(parts.list, paragraphs, (one) => one.title, create, update);
+  showResult(parts.result, result);
 }
-
-const isRead = (paragraph) => paragraph.is_read ?? paragraph.read ?? false;
 
 function build(element) {
   const parts = { count: h("span", { class: "dim" }), search: h("p", { class: "small" }), list: h("ol", { class: "paragraphs" }), result: h("div", {}) };
@@ -25,34 +20,31 @@ function build(element) {
 }
 
 function create() {
-  return h("li", {}, h("details", {}, h("summary", {}, h("span", { class: "mark" }), h("span", { class: "title" }), h("span", { class: "chip support", hidden: true }, "★ needed")), h("div", { class: "sentences" })));
+  return h("li", {}, h("details", {}, h("summary", {}, h("span", { class: "mark" }), h("span", { class: "title" }), h("span", { class: "chip expert", hidden: true, title: "Holds a supporting sentence" }, "★ needed")), h("div", { class: "sentences" })));
 }
 
 function update(element, paragraph) {
-  const read = isRead(paragraph);
-  const needed = (paragraph.supporting ?? []).length > 0;
   const details = element.firstChild;
   const [mark, title, chip] = details.firstChild.children;
-  element.className = `paragraph ${read ? "read" : "unread"} ${paragraph.is_current ? "current" : ""}`;
-  setText(mark, paragraph.is_current ? "◎" : read ? "✓" : "○");
-  mark.title = paragraph.is_current ? "read last" : read ? "read" : "not read";
+  const { is_read: read, is_current: current, sentences, supporting } = paragraph;
+  element.className = `paragraph ${read ? "read" : "unread"} ${current ? "current" : ""}`;
+  setText(mark, current ? "◎" : read ? "✓" : "○");
+  mark.title = current ? "read last" : read ? "read" : "not read";
   setText(title, paragraph.title);
-  chip.hidden = !needed;
-  const sentences = paragraph.sentences ?? [];
-  const state = `${sentences.length} ${(paragraph.supporting ?? []).join()}`;
+  chip.hidden = !supporting.length;
+  const state = `${sentences?.length} ${supporting.join()} ${current}`;
   if (element.dataset.state === state) return;
-  if (sentences.length && element.dataset.state !== undefined && paragraph.is_current) details.open = true;
   element.dataset.state = state;
-  fill(details.lastChild, sentences.length
-    ? sentences.map((sentence, index) => ((paragraph.supporting ?? []).includes(index) ? h("mark", {}, sentence, " ") : h("span", {}, sentence, " ")))
+  details.open = current;
+  fill(details.lastChild, sentences?.length ? sentences.map((sentence, index) => h(supporting.includes(index) ? "mark" : "span", {}, sentence, " "))
     : h("span", { class: "dim" }, "Not read: the planner has not seen this text."));
 }
 
 function showResult(element, result) {
-  if (!result) return void fill(element);
-  const right = result.exact_match >= 1 || result.f1 >= 1;
-  fill(element, h("dl", { class: `answer ${right ? "success" : "failure"}` },
-    h("dt", {}, "Answer"), h("dd", {}, right ? "✓ " : "✕ ", result.answer ?? "none"),
-    h("dt", {}, "Right answer"), h("dd", {}, result.gold),
-    h("dt", {}, "EM · F1"), h("dd", {}, `${result.exact_match} · ${Math.round(result.f1 * 100) / 100}`)));
+  const key = JSON.stringify(result);
+  if (element.dataset.key === key) return;
+  element.dataset.key = key;
+  fill(element, result ? h("dl", { class: `answer ${result.f1 >= 1 ? "success" : "failure"}` },
+    h("dt", {}, "Answer"), h("dd", {}, result.f1 >= 1 ? "✓ " : "✕ ", result.answer ?? "none given"), h("dt", {}, "Right answer"), h("dd", {}, result.gold),
+    h("dt", {}, "EM · F1"), h("dd", {}, `${number(Number(result.exact_match))} · ${number(result.f1)}`)) : []);
 }

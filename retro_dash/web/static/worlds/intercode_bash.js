@@ -1,34 +1,44 @@
-// A shell: where it stands, what the commands printed, which files changed.
+// A shell: where it stands, what the last command printed, the tree and what changed in it.
 
-import { fill, h, keyed, setText } from "../dom.js";
+import { fill, h, keyed, number, setText } from "../dom.js";
 
-const CHANGE = { added: ["+", "success"], created: ["+", "success"], removed: ["−", "failure"], deleted: ["−", "failure"] };
+const CHANGES = { added: ["+", "success"], created: ["+", "success"], removed: ["−", "failure"], deleted: ["−", "failure"] };
+const KINDS = { directory: "/", dir: "/", folder: "/", link: "@" };
 
 export function draw(element, view) {
   const parts = element.__bash ?? build(element);
-  setText(parts.place, String(view.cwd ?? view.directory ?? "/"));
-  const commands = view.history ?? (view.last_command ? [{ command: view.last_command, output: view.last_output }] : []);
-  keyed(parts.terminal, commands.map((one, index) => ({ index, ...one })), (one) => one.index,
-    (one) => h("div", {}, h("div", { class: "prompt" }, `$ ${one.command ?? ""}`), h("div", {}, String(one.output ?? ""))));
-  const changes = changed(view);
-  setText(parts.count, String(changes.length));
-  keyed(parts.changes, changes, (change) => `${change.kind} ${change.path}`, (change) => {
-    const [mark, who] = CHANGE[change.kind] ?? ["~", "human"];
-    return h("li", {}, h("span", { class: `sign ${who}`, title: change.kind }, mark), " ", h("code", {}, change.path));
-  });
-  parts.none.hidden = changes.length > 0;
+  setText(parts.place, view.cwd);
+  parts.unsafe.hidden = !view.unsafe;
+  setText(parts.terminal, view.output ?? "");
+  parts.terminal.hidden = view.output === null;
+  setText(parts.status, view.status === null || view.status === undefined ? "No command ran yet." : `exit status ${view.status}`);
+  const changed = view.tree.filter((one) => one.change).length;
+  setText(parts.count, `${view.entries} entries${changed ? `, ${changed} changed` : ""}`);
+  keyed(parts.tree, view.tree, (one) => `${one.path} ${one.change}`, createEntry);
+  showResult(parts.result, view.result);
 }
 
 function build(element) {
-  const parts = { place: h("code", {}), count: h("span", { class: "dim" }), changes: h("ul", { class: "changes" }),
-    terminal: h("div", { class: "terminal scroll", tabindex: "0", role: "region", "aria-label": "Terminal" }),
-    none: h("p", { class: "dim small" }, "No file has changed.") };
-  fill(element, h("p", {}, "In ", parts.place), parts.terminal, h("h3", {}, "Changed files ", parts.count), parts.changes, parts.none);
+  const parts = { place: h("code", {}), count: h("span", { class: "dim" }), tree: h("ul", { class: "file-tree scroll", tabindex: "0", "aria-label": "Files" }), status: h("p", { class: "dim small" }),
+    terminal: h("pre", { class: "terminal scroll", tabindex: "0", role: "region", "aria-label": "Output of the last command" }), result: h("div", {}),
+    unsafe: h("p", { class: "problem" }, "Commands run on this machine itself, without a sandbox.") };
+  fill(element, parts.unsafe, parts.result, h("p", {}, "In ", parts.place), parts.terminal, parts.status, h("h3", {}, "Files ", parts.count), parts.tree);
   element.__bash = parts;
   return parts;
 }
 
-function changed(view) {
-  if (Array.isArray(view.changes)) return view.changes.map((one) => (typeof one === "string" ? { kind: "changed", path: one } : { kind: one.kind ?? one.status, path: one.path }));
-  return ["added", "changed", "removed"].flatMap((kind) => (view[kind] ?? []).map((path) => ({ kind, path })));
+function createEntry(entry) {
+  const [mark, who] = entry.change ? (CHANGES[entry.change] ?? ["~", "human"]) : [" ", "environment"];
+  return h("li", { class: entry.change ? "changed" : "" }, h("span", { class: `sign ${who}`, title: entry.change ?? "unchanged" }, mark), h("code", {}, entry.path, KINDS[entry.kind] ?? ""), h("span", { class: "dim small" }, ` ${entry.mode}`));
+}
+
+function showResult(element, result) {
+  const key = JSON.stringify(result);
+  if (element.dataset.key === key) return;
+  element.dataset.key = key;
+  if (!result) return void fill(element);
+  const wrong = [["missing", result.missing], ["too much", result.extra], ["wrong content", result.wrong]].filter(([, list]) => list.length);
+  fill(element, h("dl", { class: `answer ${result.reward >= 1 ? "success" : "failure"}` }, h("dt", {}, "Reward"),
+    h("dd", {}, `${result.reward >= 1 ? "✓" : "✕"} ${number(result.reward)}: changes ${number(result.changes)}, contents ${number(result.contents)}, output ${number(result.output)}`),
+    h("dt", {}, "Right command"), h("dd", {}, h("code", {}, result.gold)), wrong.map(([word, list]) => [h("dt", {}, word), h("dd", {}, list.join(", "))])));
 }

@@ -1,43 +1,42 @@
-// A database: its tables and columns, and the rows of the last query.
+// A database: the rows of the last query, its tables and columns, and after the end the right answer beside ours.
 
-import { fill, h, keyed, setText } from "../dom.js";
+import { fill, h, keyed, number, setText } from "../dom.js";
 
 export function draw(element, view) {
   const parts = element.__sql ?? build(element);
-  const tables = view.tables ?? view.schema ?? [];
-  const list = Array.isArray(tables) ? tables : Object.entries(tables).map(([name, columns]) => ({ name, columns }));
-  setText(parts.database, String(view.database ?? view.db ?? ""));
-  setText(parts.count, String(list.length));
-  keyed(parts.tables, list, (table) => table.name, createTable, updateTable);
-  showResult(parts.result, view.result ?? view.last_result ?? null, view);
+  setText(parts.database, view.database);
+  setText(parts.count, String(view.tables.length));
+  keyed(parts.tables, view.tables, (table) => table.name, createTable);
+  const key = JSON.stringify([view.last_result, view.outcome]);
+  if (parts.result.dataset.key === key) return;
+  parts.result.dataset.key = key;
+  fill(parts.result, view.outcome ? outcomeOf(view.outcome) : null, h("h3", {}, "Last result"), view.last_result ? rowsOf(view.last_result) : h("p", { class: "dim small" }, "No query ran yet."));
 }
 
 function build(element) {
   const parts = { database: h("code", {}), count: h("span", { class: "dim" }), tables: h("ul", { class: "tables" }), result: h("div", {}) };
-  fill(element, h("p", {}, "Database ", parts.database), h("h3", {}, "Last result"), parts.result, h("h3", {}, "Tables ", parts.count), parts.tables);
+  fill(element, h("p", {}, "Database ", parts.database), parts.result, h("h3", {}, "Tables ", parts.count), parts.tables);
   element.__sql = parts;
   return parts;
 }
 
 function createTable(table) {
-  return h("li", {}, h("details", {}, h("summary", {}, h("code", {}, table.name), h("span", { class: "dim small" })), h("ul", { class: "columns" })));
+  return h("li", {}, h("details", {}, h("summary", {}, h("code", {}, table.name), h("span", { class: "dim small" }, ` ${table.columns.length} columns`)),
+    h("ul", { class: "columns" }, table.columns.map((column) => h("li", {}, h("code", {}, column.name), h("span", { class: "dim small" }, ` ${column.type}`, column.key ? ` ${column.key === true ? "key" : column.key}` : ""))),
+      (table.foreign_keys ?? []).map((key) => h("li", { class: "dim small" }, key)))));
 }
 
-function updateTable(element, table) {
-  const columns = (table.columns ?? []).map((column) => (typeof column === "string" ? { name: column } : column));
-  const rows = table.rows ?? table.row_count;
-  setText(element.querySelector("summary span"), ` ${columns.length} columns${Number.isFinite(rows) ? `, ${rows} rows` : ""}`);
-  keyed(element.querySelector(".columns"), columns, (column) => column.name, (column) => h("li", {}, h("code", {}, column.name), " ",
-    h("span", { class: "dim small" }, [column.type, column.is_key || column.key ? "key" : ""].filter(Boolean).join(", "))));
+function outcomeOf(outcome) {
+  const right = outcome.reward >= 1;
+  return [h("dl", { class: `answer ${right ? "success" : "failure"}` }, h("dt", {}, "Reward"), h("dd", {}, `${right ? "✓" : "✕"} ${number(outcome.reward)}`),
+    outcome.is_submitted ? null : [h("dt", {}, "Not submitted"), h("dd", {}, `would have scored ${number(outcome.would_score)}`)], h("dt", {}, "Right query"), h("dd", {}, h("code", {}, outcome.gold_query))),
+    h("h3", {}, "Right answer"), rowsOf(outcome.gold)];
 }
 
-function showResult(element, result, view) {
-  const rows = Array.isArray(result) ? result : result?.rows;
-  if (!rows) return void fill(element, h("p", { class: "dim small" }, String(result?.error ?? view.error ?? "No query ran yet.")));
-  const columns = result.columns ?? [];
-  fill(element, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rows of the last query" },
-    h("table", { class: "rows" },
-      columns.length ? h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))) : null,
-      h("tbody", {}, rows.slice(0, 50).map((row) => h("tr", {}, (Array.isArray(row) ? row : [row]).map((cell) => h("td", {}, cell === null ? "NULL" : String(cell)))))))),
-    h("p", { class: "dim small" }, `${result.row_count ?? rows.length} rows${rows.length > 50 ? ", the first 50 shown" : ""}`));
+function rowsOf({ columns, rows, row_count: count, error }) {
+  if (!rows) return h("p", { class: error ? "problem" : "dim small" }, error ?? "No rows.");
+  return [h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rows" }, h("table", { class: "rows" },
+    h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", { class: cell === null ? "dim" : "" }, cell === null ? "NULL" : String(cell)))))))),
+    h("p", { class: "dim small" }, `${count.toLocaleString("en")} rows${count > rows.length ? `, the first ${rows.length} shown` : ""}`)];
 }

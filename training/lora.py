@@ -121,7 +121,7 @@ def _load_adapter(base: Any, folder: Path, dropout: float) -> nn.Module:
     """The adapter keeps its rank and targets; dropout is this run's, or its noise would get into the ratio."""
     try:
         with _quiet_peft():
-            saved = PeftConfig.from_pretrained(folder)
+            saved = PeftConfig.from_pretrained(str(folder))
             saved.lora_dropout = dropout
             adapted = PeftModel.from_pretrained(
                 base, folder, config=saved, is_trainable=True, autocast_adapter_dtype=False

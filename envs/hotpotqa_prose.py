@@ -123,7 +123,7 @@ PAGES: dict[str, list[list[str]]] = {
         ["It is based on the novel {book}.", "The screenplay follows the novel {book}."],
         ["{star} plays the leading part.", "The film stars {star}."],
         ["It was produced by {studio}.", "The film was made by {studio}."],
-        ["It runs for {minutes} minutes.", "The released version is {minutes} minutes long."],
+        ["{name} runs for {minutes} minutes.", "The released version of {name} is {minutes} minutes long."],
         ["Many scenes were shot in {place}.", "Most of it was filmed on location in {place}."],
     ],
     "band": [

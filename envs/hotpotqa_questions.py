@@ -114,7 +114,7 @@ def _draft_bridge(dice: Random, bridge: Bridge, world: Sequence[Entity], pages: 
     answer = str(second.facts[bridge.target])
     clues = [pages[first].find(key) for key in [*described, "deed" if bridge.via == "work" else bridge.via]]
     target = pages[second].find(bridge.target)
-    if None in clues or target is None or _gives_away(question.text, answer, second):
+    if None in clues or target is None or _gives_away(question.text, answer, pages[first], second):
         return None
     facts = [(first.title, clue) for clue in sorted({clue for clue in clues if clue is not None})]
     facts.append((second.title, target))
@@ -162,10 +162,11 @@ def _is_ambiguous(first: Entity, described: Sequence[str], world: Sequence[Entit
     )
 
 
-def _gives_away(question: str, answer: str, second: Entity) -> bool:
-    """Whether the question already holds the answer or the second page's name."""
+def _gives_away(question: str, answer: str, first: Page, second: Entity) -> bool:
+    """Whether the question names the second page, or the answer is there without it."""
     asked = f" {plain(question)} "
-    return f" {plain(answer)} " in asked or f" {plain(second.name)} " in asked
+    known = f"{asked}{' '.join(plain(sentence.text) for sentence in first.sentences)} "
+    return f" {plain(answer)} " in known or f" {plain(second.name)} " in asked
 
 
 def _choose_paragraphs(dice: Random, draft: _Draft, pages: dict[Entity, Page]) -> list[Page]:

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 QUERY_LIMIT = 300
 """Characters of a query that are looked at."""
@@ -37,6 +38,7 @@ class Paragraph:
         return " ".join(sentence.strip() for sentence in self.sentences)
 
 
+@lru_cache(maxsize=8192)
 def plain(text: str) -> str:
     """Lower case without accents and punctuation, single spaces."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))

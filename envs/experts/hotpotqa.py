@@ -113,8 +113,9 @@ def page_order(task: Task) -> tuple[str, ...]:
 def descriptions(question: str) -> list[str]:
     """Parts of a question that may describe a page: what is quoted, names, and clauses, in this order."""
     quoted = [match[1] for match in re.finditer(r'"([^"]+)"', question)]
+    unquoted = re.sub(r'"[^"]*"', "", question)
     clauses = [match for clause in _CLAUSES for match in clause.findall(question)]
-    return list(dict.fromkeys([*quoted, *_NAME.findall(question), *clauses]))
+    return list(dict.fromkeys([*quoted, *_NAME.findall(unquoted), *clauses]))
 
 
 def pages_read(task: Task, trial: Trial) -> list[str]:
@@ -222,7 +223,8 @@ def _diagnosis(task: Task, said: str | None, read: Sequence[str], missing: Seque
         else f"I finished with {_quoted(_cut(said))}, which is wrong"
     )
     if missing:
-        seen = f"although I had only read {_list(read)}" if read else "although I had read no page"
+        needed = [title for title in read if title in page_order(task)]
+        seen = f"although I had only read {_list(needed)}" if needed else "although I had read no page that I needed"
         return f"{ended}, {seen}. I never read {_list(missing)}, which the question needs."
     if said is None:
         return f"{ended}, although I had read all the pages that I needed."

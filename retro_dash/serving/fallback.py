@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from retro_dash.serving.llama import Chunk, Group
+from retro_dash.serving.cascade import Group
+from retro_dash.serving.llama import Chunk
 
 
 class TransformersRunner:

@@ -1,18 +1,22 @@
 """Our own forward pass of Llama-family models over a packed batch: many sequences, each with its own KV buffer.
 
 A step packs the new tokens of all sequences (one for a decoding sequence, a chunk for a prompt) into one row, so that
-every matrix product runs once for the whole batch; only attention looks at sequences one by one.
+every matrix product runs once for the whole batch. Attention looks at sequences one by one, or at a group of decoding
+sequences with a common prefix at once (see `cascade`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from retro_dash.serving.cascade import Group, GroupStep
 
 SUPPORTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -33,14 +37,6 @@ class Chunk:
     @property
     def end(self) -> int:
         return self.start + len(self.token_ids)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Decoding chunks (by index) whose sequences start with the same `tokens` tokens."""
-
-    members: Sequence[int]
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -103,40 +99,49 @@ class Llama:
         """Writes the chunks' keys and values; returns float32 logits (wanted rows of all chunks, vocabulary)."""
         ids = torch.tensor([token for chunk in chunks for token in chunk.token_ids], device=self.device)
         positions = torch.tensor([p for chunk in chunks for p in range(chunk.start, chunk.end)], device=self.device)
-        spans = self._plan(chunks)
+        spans, steps = self._plan(chunks, groups)
         cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         x = functional.embedding(ids, self.embedding)
+        written = []
         for number, layer in enumerate(self.layers):
             h = functional.rms_norm(x, x.shape[-1:], layer.input_norm, self.eps)
-            x = x + functional.linear(self._attention(number, layer, h, cos, sin, spans), layer.output)
+            q, kv = self._queries_and_keys(layer, h, cos, sin)
+            x = x + functional.linear(self._attend(number, q, kv, spans, steps), layer.output)
             h = functional.rms_norm(x, x.shape[-1:], layer.mlp_norm, self.eps)
             gate, up = functional.linear(h, layer.gate_up).chunk(2, dim=-1)
             x = x + functional.linear(functional.silu(gate).mul_(up), layer.down)
+            written.append(kv)
+        self._keep(chunks, groups, steps, written)
         wanted = torch.tensor(list(_wanted_rows(chunks)), device=self.device)
         x = functional.rms_norm(x[wanted], x.shape[-1:], self.norm, self.eps)
         return functional.linear(x, self.head).float()
 
-    def _attention(
-        self, number: int, layer: _Layer, h: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[_Span]
-    ) -> Tensor:
+    def _queries_and_keys(self, layer: _Layer, h: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (tokens, heads, head size), and keys beside values (tokens, 2 * kv heads, head size), rotated."""
         qkv = functional.linear(h, layer.qkv, layer.qkv_bias).view(len(h), -1, self.head_size)
         q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q = functional.rms_norm(q, q.shape[-1:], layer.q_norm, self.eps)
             k = functional.rms_norm(k, k.shape[-1:], layer.k_norm, self.eps)
-        qk = _rotate(torch.cat([q, k], dim=1), cos, sin)
-        q, new_kv = qk[:, : self.heads], torch.cat([qk[:, self.heads :], v], dim=1)
-        out = torch.empty_like(q)
-        for span in spans:
-            kv = span.chunk.kv[number]
-            kv[span.chunk.start : span.chunk.end] = new_kv[span.first : span.last]
-            out[span.first : span.last] = self._attend(q[span.first : span.last], kv, span)
-        return out.view(len(h), -1)
+        rotated = _rotate(torch.cat([q, k], dim=1), cos, sin)
+        return rotated[:, : self.heads], torch.cat([rotated[:, self.heads :], v], dim=1)
 
-    def _attend(self, q: Tensor, kv: Tensor, span: _Span) -> Tensor:
-        """(new tokens, heads, head size) of one sequence over its whole buffer."""
-        keys = kv[: span.chunk.end, : self.kv_heads].transpose(0, 1).unsqueeze(0)
-        values = kv[: span.chunk.end, self.kv_heads :].transpose(0, 1).unsqueeze(0)
+    def _attend(
+        self, number: int, q: Tensor, kv: Tensor, spans: Sequence[_Span], steps: Sequence[GroupStep]
+    ) -> Tensor:
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        for span in spans:
+            buffer = span.chunk.kv[number]
+            buffer[span.chunk.start : span.chunk.end] = kv[span.first : span.last]
+            out[span.first : span.last] = self._attend_alone(q[span.first : span.last], buffer, span)
+        for step in steps:
+            out[step.rows] = step.attend(number, q, kv)
+        return out.view(len(q), -1)
+
+    def _attend_alone(self, q: Tensor, buffer: Tensor, span: _Span) -> Tensor:
+        """(new tokens, heads, head size) of one sequence over all its keys."""
+        keys = buffer[: span.chunk.end, : self.kv_heads].transpose(0, 1).unsqueeze(0)
+        values = buffer[: span.chunk.end, self.kv_heads :].transpose(0, 1).unsqueeze(0)
         if len(q) == 1:
             grouped = q.view(1, self.kv_heads, -1, self.head_size)
             return functional.scaled_dot_product_attention(grouped, keys, values).view_as(q)
@@ -150,14 +155,29 @@ class Llama:
         )
         return out[0].transpose(0, 1)
 
-    def _plan(self, chunks: Sequence[Chunk]) -> list[_Span]:
-        spans: list[_Span] = []
-        first = 0
-        for chunk in chunks:
-            last = first + len(chunk.token_ids)
-            spans.append(_Span(chunk, first, last, self._mask(chunk)))
-            first = last
-        return spans
+    def _plan(self, chunks: Sequence[Chunk], groups: Sequence[Group]) -> tuple[list[_Span], list[GroupStep]]:
+        grouped = {member for group in groups for member in group.members}
+        firsts = [0, *accumulate(len(chunk.token_ids) for chunk in chunks)]
+        spans = [
+            _Span(chunk, firsts[i], firsts[i + 1], self._mask(chunk))
+            for i, chunk in enumerate(chunks)
+            if i not in grouped
+        ]
+        steps = []
+        for group in groups:
+            members = [chunks[i] for i in group.members]
+            rows, starts = [firsts[i] for i in group.members], [chunk.start for chunk in members]
+            steps.append(GroupStep(group, rows, starts, [chunk.kv for chunk in members], self.kv_heads))
+        return spans, steps
+
+    def _keep(
+        self, chunks: Sequence[Chunk], groups: Sequence[Group], steps: Sequence[GroupStep], written: Sequence[Tensor]
+    ) -> None:
+        """Copies the new keys of grouped sequences into their own buffers, all layers at once."""
+        for group, step in zip(groups, steps, strict=True):
+            fresh = torch.stack([kv[step.rows] for kv in written])
+            for i, member in enumerate(group.members):
+                chunks[member].kv[:, chunks[member].start] = fresh[:, i]
 
     def _mask(self, chunk: Chunk) -> Tensor | None:
         """Causal mask of a chunk behind `start` older keys; a chunk at the very start needs none (it is square)."""

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retro_dash.serving.cascade import Group
 from retro_dash.serving.kv_cache import CachedSequence, PrefixCache, common_prefix
-from retro_dash.serving.llama import Chunk, Group
+from retro_dash.serving.llama import Chunk
 from retro_dash.serving.request import Request
 from retro_dash.serving.sampling import Sampled, sample, score
+from retro_dash.serving.sharing import Sharing
 
 log = logging.getLogger(__name__)
 _WORTH_SHARING = 64
@@ -77,6 +79,7 @@ class Scheduler:
         self.cache = PrefixCache(limits.kv_bytes)
         self._waiting: deque[tuple[Request, Runner]] = deque()
         self._running: list[_Running] = []
+        self._sharing = Sharing(_WORTH_SHARING)
         self._last_model: int | None = None
         self._forgotten: list[int] = []
         self._work = threading.Condition()
@@ -226,7 +229,7 @@ class Scheduler:
             return
         chunks = [self._chunk(running, count) for running, count in batch]
         decoding = [i for i, (running, _) in enumerate(batch) if running.left == 1]
-        groups = shared_groups([batch[i][0].known for i in decoding], decoding)
+        groups = self._sharing.groups([batch[i][0].buffer for i in decoding], decoding)
         logits = batch[0][0].runner.forward(chunks, groups)
         row = 0
         ready: list[tuple[_Running, int]] = []
@@ -313,17 +316,3 @@ class Scheduler:
         ids[: running.length] = old.ids[: running.length]
         size = capacity * running.runner.bytes_per_token
         running.buffer = CachedSequence(old.model, ids, kv, size, old.computed)
-
-
-def shared_groups(sequences: Sequence[np.ndarray[Any, Any]], places: Sequence[int]) -> list[Group]:
-    """Sets of at least two sequences with a common prefix worth sharing; `places` are their indices in the batch."""
-    groups: list[Group] = []
-    left = list(zip(places, sequences, strict=True))
-    while len(left) > 1:
-        (place, first), rest = left[0], left[1:]
-        shared = {other: common_prefix(first[:-1], ids[:-1]) for other, ids in rest}
-        members = [other for other, tokens in shared.items() if tokens >= _WORTH_SHARING]
-        if members:
-            groups.append(Group([place, *members], min(shared[other] for other in members)))
-        left = [pair for pair in rest if pair[0] not in members]
-    return groups

@@ -200,8 +200,8 @@ class Projection:
                              as_json(adapter.scores), utc(adapter.created_at))  # fmt: skip
             case DatasetFrozen(dataset=dataset) if dataset.hash not in self._stored.datasets:
                 self._stored.datasets.add(dataset.hash)
-                self._insert("datasets", dataset.hash, dataset.name, dataset.filter, list(dataset.episode_ids),
-                             list(dataset.label_ids), as_json(dataset.counts), utc(dataset.created_at))  # fmt: skip
+                self._insert("datasets", dataset.hash, dataset.name, dataset.filter, dataset.episode_ids,
+                             dataset.label_ids, as_json(dataset.counts), utc(dataset.created_at))  # fmt: skip
 
     def _change_run(self, run_id: str, change: RunStateChanged, at: datetime) -> None:
         if run_id not in self._stored.runs:
@@ -322,8 +322,7 @@ def completion_columns(completion: Completion | None) -> Row:
     if completion is None:
         return (None,) * 8
     c = completion
-    tokens = (None if values is None else list(values) for values in (c.context_ids, c.token_ids, c.logprobs))
-    return (c.policy, c.text, c.finish_reason, c.temperature, c.seconds, *tokens)
+    return (c.policy, c.text, c.finish_reason, c.temperature, c.seconds, c.context_ids, c.token_ids, c.logprobs)
 
 
 def as_json(value: Any) -> str:

@@ -145,14 +145,16 @@ CREATE TABLE labels (
     effect TINYINT NOT NULL
 );
 
--- For every target, name and annotator the newest statement that stands.
+-- For every target, name and annotator the newest statement that is not taken back. Conditions on those columns reach
+-- the table through the window, so asking for one page's episodes does not look at the other labels.
 CREATE VIEW current_labels AS
-WITH standing AS (
-    SELECT root FROM labels GROUP BY root HAVING arg_max(effect, position) = 1
+WITH undone AS (
+    SELECT root FROM labels WHERE undoes IS NOT NULL GROUP BY root HAVING arg_max(effect, position) = -1
 )
-SELECT labels.* FROM labels SEMI JOIN standing ON labels.id = standing.root
+SELECT labels.* FROM labels ANTI JOIN undone ON labels.id = undone.root
+WHERE undoes IS NULL
 QUALIFY row_number() OVER (
-    PARTITION BY episode_id, part, labels.trial, labels.turn, labels.name, annotator ORDER BY position DESC
+    PARTITION BY episode_id, part, trial, turn, labels.name, annotator ORDER BY position DESC
 ) = 1;
 
 CREATE TABLE metrics (

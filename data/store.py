@@ -51,6 +51,14 @@ UNUSABLE = re.compile(
     r"No space left|Permission denied|Read-only|Could not set lock|Disk quota|memory", re.IGNORECASE
 )
 DAMAGED = re.compile(r"replaying WAL|corrupt|not a valid DuckDB|serializ|checksum|INTERNAL", re.IGNORECASE)
+UNFIT = (OverflowError, pa.ArrowException, duckdb.ConversionException, duckdb.InvalidInputException)
+SETTINGS: dict[str, Any] = {
+    "memory_limit": "2GB",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+"""The hub shares its machine with training; nothing is ever downloaded; no SQL sees a Python variable."""
 log = logging.getLogger(__name__)
 
 
@@ -128,14 +136,7 @@ class Store:
             self._make_writable()
             try:
                 return self._apply(events, is_journalled=False)
-            except (
-                OverflowError,
-                pa.ArrowInvalid,
-                duckdb.ConversionException,
-                duckdb.InvalidInputException,
-            ) as error:
-                raise BadInput(f"A value does not fit the store: {_first_line(error)}") from error
-            except (OSError, duckdb.Error) as error:
+            except (OSError, OverflowError, pa.ArrowException, duckdb.Error) as error:
                 raise self._refused_write(error) from error
 
     def checkpoint(self) -> None:
@@ -318,7 +319,7 @@ class Store:
 
     def _connect(self) -> Any:
         """A connection to a database of today's version, made or migrated if need be."""
-        connection = duckdb.connect(self._path)
+        connection = duckdb.connect(self._path, config=SETTINGS)
         try:
             version, newest = schema_version(connection), 1 + len(self._migrations)
             if version > newest:
@@ -344,7 +345,7 @@ class Store:
         backup = self.home / "backups" / f"before-version-{1 + len(self._migrations)}-{stamp()}.duckdb"
         backup.parent.mkdir(exist_ok=True)
         shutil.copy2(self._path, backup)
-        connection = duckdb.connect(self._path)
+        connection = duckdb.connect(self._path, config=SETTINGS)
         try:
             _run_scripts(connection, self._migrations[version - 1 :], 1 + len(self._migrations))
         except duckdb.Error as error:
@@ -376,9 +377,11 @@ class Store:
         if self.read_only_reason is not None:
             self._reopen()
 
-    def _refused_write(self, error: Exception) -> StorageError:
+    def _refused_write(self, error: Exception) -> RetroDashError:
         """What to tell of a failed write; a database that broke off is opened again."""
         if not FULL.search(str(error)):
+            if isinstance(error, UNFIT):
+                return BadInput(f"A value does not fit the store: {_first_line(error)}")
             return StorageError(f"The store in {self.home} did not take the write: {_first_line(error)}")
         self._reopen()
         self.read_only_reason = (
@@ -397,7 +400,7 @@ class Store:
                 self._connection = self._connect()
                 self.read_only_reason = None
             except duckdb.Error:
-                self._connection = duckdb.connect(self._path, read_only=True)
+                self._connection = duckdb.connect(self._path, read_only=True, config=SETTINGS)
 
 
 def write_rows(cursor: Cursor, projection: Projection) -> None:
@@ -412,7 +415,8 @@ def insert(cursor: Cursor, table: str, rows: Sequence[Row]) -> None:
     """Add rows, given in the order of the table's columns."""
     if len(rows) < FRAME_ROWS:
         marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
-        cursor.execute(f"INSERT INTO {table} VALUES {marks}", [value for row in rows for value in row])  # noqa: S608
+        values = [list(value) if isinstance(value, tuple) else value for row in rows for value in row]
+        cursor.execute(f"INSERT INTO {table} VALUES {marks}", values)  # noqa: S608
         return
     columns = [pa.array(values) for values in zip(*rows, strict=True)]
     frame = pa.Table.from_arrays(columns, names=[f"column{index}" for index in range(len(columns))])

@@ -95,7 +95,7 @@ def score_rows(
     rows = []
     for i, sample in enumerate(samples):
         if i in scored and sample.old_logprobs is None:
-            sample = replace(sample, old_logprobs=_aligned(sample, scored[i].tolist()))
+            sample = replace(sample, old_logprobs=align(sample, scored[i].tolist()))
         rows.append(Row(sample, scored.get(i) if has_reference else None))
     return rows, metrics
 
@@ -110,7 +110,8 @@ def mean_log_ratio(samples: Sequence[Sample], scores: Sequence[torch.Tensor]) ->
     return torch.cat(gaps).mean().item()
 
 
-def _aligned(sample: Sample, logprobs: Sequence[float]) -> tuple[float, ...]:
+def align(sample: Sample, logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Per-token values (T,) of a sample from those of its policy tokens; 0 elsewhere."""
     aligned = [0.0] * len(sample.input_ids)
     for position, logprob in zip(policy_positions(sample), logprobs, strict=True):
         aligned[position] = logprob

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.errors import EnvironmentCrashed
+from data.errors import BadFile, EnvironmentCrashed, Refused
 from data.types import Episode, Noun, Task
 from envs import environment_kind
 from envs.base import Environment, Options
@@ -158,7 +158,7 @@ def replay_trial(recorded: RecordedTrial, open_environment: OpenEnvironment) -> 
     for task in recorded.tasks:
         try:
             found = _replay_as(recorded, task, open_environment, empty)
-        except EnvironmentCrashed as error:
+        except (EnvironmentCrashed, Refused, BadFile) as error:
             found = empty.model_copy(update={"task_id": task.id, "note": str(error)})
         if found is None:
             continue

@@ -43,7 +43,7 @@ def test_a_question_has_ten_pages_of_three_to_six_sentences_with_titles_of_their
         assert len({title for title, _ in task.metadata["supporting_facts"]}) == 2  # type: ignore[union-attr,misc]
 
 
-def test_the_answer_is_in_the_supporting_sentences_but_not_in_the_question_or_the_first_page(
+def test_the_answer_is_in_the_evidence_but_not_in_the_question_or_the_first_page(
     questions: list[Task],
 ) -> None:
     for task in questions:

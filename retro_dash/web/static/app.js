@@ -23,7 +23,10 @@ function place(element) {
     const home = document.querySelector(`[data-view="${page.view}"]`);
     if (!home) return false;
     const scroll = scrollY;
-    home.append(element);
+    // The view brings its own landmarks; Gradio's `main` around all of it would be a second one.
+    home.closest("main")?.setAttribute("role", "presentation");
+    if (home.moveBefore && element.isConnected) home.moveBefore(element, null);
+    else home.append(element);
     cover.remove();
     document.documentElement.classList.add("rd-ready");
     scrollTo(0, scroll);

@@ -17,7 +17,7 @@ export function drawFrame(pages, current) {
   const frame = h("div", { class: "rd" },
     h("a", { class: "skip", href: "#rd-main", on: { click: (event) => { event.preventDefault(); main.focus(); } } }, "Skip to content"),
     h("header", { class: "top" },
-      h("a", { class: "brand", href: pages[0].path }, logo(), h("span", {}, "Retro Dash")),
+      h("a", { class: "brand", href: pages[0].path, "aria-label": "Retro Dash" }, h("img", { src: "/ui/favicon.svg", alt: "", width: 22, height: 22 }), h("span", {}, "Retro Dash")),
       h("nav", { class: "pages", "aria-label": "Pages" },
         pages.map((page) => h("a", { href: page.path, "aria-current": page.path === current.path ? "page" : null }, page.title))),
       h("div", { class: "right" }, engine, runs,
@@ -28,11 +28,6 @@ export function drawFrame(pages, current) {
   bind("?", "This sheet", () => help.showModal());
   watchHub(engine, runs);
   return { element: frame, main, crumbs: (...parts) => showCrumbs(crumbs, parts), say: (text) => setText(live, text) };
-}
-
-function logo() {
-  const image = h("img", { src: "/ui/favicon.svg", alt: "", width: 22, height: 22 });
-  return image;
 }
 
 function showCrumbs(crumbs, parts) {

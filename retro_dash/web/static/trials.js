@@ -28,11 +28,11 @@ function items(state) {
   for (const trial of episode.trials) {
     list.push({ kind: "trial", key: `trial ${trial.index}`, trial, episode, isLast: trial === last });
     const reflection = episode.reflections.find((one) => one.after_trial === trial.index);
-    const isOpen = trial === last && phase !== "finished" && trial.stop_reason && !trial.success;
+    const isOpen = trial === last && phase === "between_trials" && !trial.success;
     const isWriting = trial === last && (partial?.role === "reflector" || phase === "reflecting") && trial.stop_reason && !trial.success;
     if (isWriting && !reflection) list.push({ kind: "writing", key: `writing ${trial.index}`, trial });
     else if (reflection) list.push({ kind: "reflection", key: `reflection ${trial.index}`, reflection, isOpen });
-    else if (isOpen && phase === "between_trials") list.push({ kind: "choice", key: `choice ${trial.index}`, trial, allowed: state.allowed });
+    else if (isOpen) list.push({ kind: "choice", key: `choice ${trial.index}`, trial, allowed: state.allowed });
   }
   if (phase === "thinking" && !last) list.push({ kind: "waiting", key: "waiting" });
   return list;

@@ -21,8 +21,7 @@ VIEWS = ("/", "/episodes", "/episodes?episode=ep-question", "/episodes?episode=e
 
 
 @browser_test
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 400])
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])
 @pytest.mark.parametrize("path", VIEWS)
 def test_axe_finds_nothing_critical_or_serious_and_nothing_scrolls_sideways(
     open_page: OpenPage, path: str, width: int, theme: str
@@ -46,8 +45,8 @@ def settle(page: Page) -> None:
 
 @browser_test
 def test_a_played_episode_passes_axe_in_both_themes(open_page: OpenPage) -> None:
-    for theme in ("light", "dark"):
-        page = open_page("/?env=alfworld&split=valid_unseen&task=kitchen-017", theme=theme)
+    for theme, width in (("light", 1440), ("dark", 400)):
+        page = open_page("/?env=alfworld&split=valid_unseen&task=kitchen-017", theme=theme, width=width)
         page.wait_for_selector(".tasks li[aria-selected=true]")
         page.keyboard.press("Shift+R")
         page.wait_for_selector(".the-end:not([hidden])")
@@ -69,7 +68,7 @@ def test_hostile_text_is_shown_as_it_is_and_does_nothing(open_page: OpenPage, pa
         page.wait_for_selector(".the-end:not([hidden])")
     assert HOSTILE[0] in page.inner_text("main")
     made = page.evaluate(
-        "document.querySelectorAll('iframe, main svg, main img, main math, form:not(.proposal)').length"
+        "document.querySelectorAll('iframe, #rd-main :is(svg, img, math, form, script, style, a[href^=javascript])').length"
     )
     assert made == 0
 

@@ -259,6 +259,7 @@ function verbButton({ verb, label, cap, help, primary }, onPress) {
 
 function showHead(page, task, episode, setup) {
   setText(page.title, task?.instruction ?? "Choose a task");
+  page.title.title = task?.instruction ?? "";
   const planner = episode?.planner ?? setup.chosen.planner;
   const reflector = episode?.reflector ?? setup.chosen.reflector;
   const who = (name, role) => (name === "expert" ? "expert" : role);

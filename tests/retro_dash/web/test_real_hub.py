@@ -1,0 +1,69 @@
+"""The pages on the real hub: guard, API, store, environments and the scripted expert, nothing in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import OpenPage, serving
+from playwright.sync_api import Browser, expect
+
+from data.store import Store
+from retro_dash.hub import build_app
+from retro_dash.service import Service
+from retro_dash.settings import Settings
+
+pytestmark = pytest.mark.browser
+TOKEN = "a-token-for-tests"
+ROOM = "/?token=a-token-for-tests&env=alfworld&split=valid&task=rooms-7-small-0007"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home: Path = tmp_path_factory.mktemp("home")
+    service = Service(Settings(home=home, expert_words_per_second=0), Store.open(home))
+    with serving(build_app(service, TOKEN)) as url:
+        yield url
+    service.close()
+
+
+def test_the_expert_fails_reflects_and_solves_a_room_and_the_reflection_shows_its_gain(
+    open_page: OpenPage, hub: str
+) -> None:
+    page = open_page(ROOM, base=hub)
+    expect(page.locator(".tasks [aria-selected=true]")).to_contain_text("rooms-7-small-0007")
+    page.keyboard.press("Shift+R")
+    expect(page.locator(".the-end")).to_contain_text("Solved in trial 2, after 1 reflection", timeout=60_000)
+    expect(page.locator(".reflection .gain")).to_have_text("gain +1")
+    expect(page.locator(".room .place.current")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#trial-2 .turn")).to_have_count(6)
+    page.click("text=Compare its trials side by side")
+    expect(page.locator(".seam-card .gain")).to_have_text("gain +1")
+    page.click("text=Is this trace reproducible?")
+    expect(page.locator(".notice")).to_contain_text("✓ Reproducible", timeout=60_000)
+
+
+def test_a_question_is_stepped_edited_and_found_in_the_table(open_page: OpenPage, hub: str) -> None:
+    page = open_page("/?token=a-token-for-tests&env=hotpotqa", base=hub)
+    page.wait_for_selector(".tasks [aria-selected=true]")
+    page.keyboard.press("s")
+    expect(page.locator(".paragraph.current")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".verb-hold")).to_have_attribute("aria-disabled", "false")
+    page.keyboard.press("e")
+    page.fill("#rd-action", "Finish[nothing]")
+    page.keyboard.press("Enter")
+    expect(page.locator("#t1-2")).to_contain_text("edited by a person")
+    expect(page.locator(".answer")).to_contain_text("Right answer")
+    page.goto(f"{hub}/episodes?filter=env:hotpotqa")
+    expect(page.locator("tr[data-id]")).to_have_count(1)
+
+
+def test_a_page_without_the_token_asks_to_sign_in(hub: str, browser: Browser) -> None:
+    page = browser.new_page()
+    answer = page.goto(f"{hub}/episodes")
+    assert answer is not None
+    assert answer.status == 401
+    assert "signs this browser in" in page.inner_text("body")
+    page.close()

@@ -1,10 +1,10 @@
 """InterCode Bash against its recordings: does gold score 1, do recorded rewards come out, what does a command cost?
 
-    python benchmarks/intercode_bash.py --json [--data FOLDER] [--commands 1000]
+    python -m benchmarks.intercode_bash --json [--data FOLDER] [--commands 1000]
 
 Recorded rewards are compared twice: with each command passed as it is written, and as docker-py passed it, inside
-`bash -c "…"` split by a shell's rules, which eats the command's own double quotes and `$`. What agrees only the second
-way is InterCode's quoting, not our reward.
+`bash -c "…"` split by a shell's rules, which ends at the command's own double quotes. What agrees only the second way
+is InterCode's quoting, not our reward.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from data.types import Task
 from envs import sandbox
 from envs.bash_reward import SOLVED
@@ -32,7 +34,7 @@ DATA = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[2] / "sha
 TOLERANCE = 0.03 + 1e-9
 
 
-def gold_against_gold(tasks: Sequence[Task], options: Mapping[str, Any]) -> dict[str, Any]:
+def gold_against_gold(tasks: Sequence[Task], options: Mapping[str, JsonValue]) -> dict[str, Any]:
     """Run each gold command as the agent would, then submit."""
     failed = {}
     for task in tasks:
@@ -49,7 +51,7 @@ def gold_against_gold(tasks: Sequence[Task], options: Mapping[str, Any]) -> dict
 
 
 def replay(
-    tasks: Mapping[str, Task], recorded: Sequence[Any], options: Mapping[str, Any], *, is_docker: bool
+    tasks: Mapping[str, Task], recorded: Sequence[Any], options: Mapping[str, JsonValue], *, is_docker: bool
 ) -> dict[str, Any]:
     """Repeat recorded turns and compare the reward after each with the recorded one."""
     agree = compared = observed = 0
@@ -141,7 +143,7 @@ def main() -> int:
     bundled = [task for split in KIND.splits for task in KIND.bundled(split)]
     result["bundled_gold"] = gold_against_gold(bundled, {})
     if (arguments.data / "nl2bash_tasks.json").exists():
-        options = {"trees": str(arguments.data), "observation_limit": 1_000_000}
+        options: dict[str, JsonValue] = {"trees": str(arguments.data), "observation_limit": 1_000_000}
         tasks = {task.id: task for task in KIND.read(arguments.data / "nl2bash_tasks.json", options)}
         with gzip.open(arguments.data / "results_gpt-4_multiturn.jsonl.gz", "rt") as lines:
             recorded = [json.loads(line) for line in lines]

@@ -6,11 +6,14 @@ outlive a command: variables, functions, traps, aliases and background jobs do n
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from data.errors import BadInput
 from envs.bash_trees import Snapshot, Tree, lay_out, snapshot
 from envs.sandbox import Limits, Mount, Slot, run
 
+_PREFIX = "retro-dash-bash-"
+_STALE_SECONDS = 3600
 _MARK = "\x1e"
 _TRAP = 'trap \'printf "\\036%s\\036" "$PWD"\' EXIT; '
 _USERS = "daemon bin sys games man lp mail news uucp proxy www-data backup list irc nobody"
@@ -47,7 +52,8 @@ class Shell:
         self._unsafe = unsafe_run_model_code_on_host
         self._limits = Limits(seconds=seconds)
         self._tops = tree.tops
-        self._home = Path(tempfile.mkdtemp(prefix="retro-dash-bash-"))
+        _sweep()
+        self._home = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self.root = self._home / "root"
         self.cwd = "/"
         try:
@@ -91,12 +97,7 @@ class Shell:
 
     def close(self) -> None:
         """Remove the copy, whatever the commands made of it; safe to call twice."""
-        if self._home.exists():
-            remove = ["rm", "-rf", "--", str(self._home)]
-            if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-                # Folders that their owner closed to itself, when we are that owner.
-                subprocess.run(["chmod", "-R", "u+rwX", str(self._home)], stderr=subprocess.DEVNULL, check=False)
-                shutil.rmtree(self._home, ignore_errors=True)
+        _remove(self._home)
 
     def _etc(self) -> list[Mount]:
         """A small /etc. The user calls itself root, as in InterCode's container, so that `ls -l` reads the same."""
@@ -129,6 +130,29 @@ class Shell:
 
     def _shown(self, text: str) -> str:
         return text.replace(str(self.root), "") if self._unsafe else text
+
+
+def _remove(folder: Path) -> None:
+    """`rm` and not shutil: a command may nest folders deeper than Python can follow."""
+    if not folder.exists():
+        return
+    remove = ["rm", "-rf", "--", str(folder)]
+    if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        # Folders that their owner closed to itself, when we are that owner.
+        subprocess.run(["chmod", "-R", "u+rwX", str(folder)], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(remove, stderr=subprocess.DEVNULL, check=False)
+
+
+@functools.cache
+def _sweep() -> None:
+    """Remove the copies of processes that were killed, an hour or more ago."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
+        with suppress(OSError):
+            found = folder.stat(follow_symlinks=False)
+            is_old = time.time() - found.st_mtime > _STALE_SECONDS
+            if is_old and found.st_uid == os.geteuid() and pid.isdigit() and not Path("/proc", pid).exists():
+                _remove(folder)
 
 
 def _split(output: bytes) -> tuple[str, str | None]:

@@ -203,7 +203,11 @@ def _check(argv: Sequence[str], mounts: Sequence[Mount], env: Mapping[str, str])
     for text in (*argv, *env, *env.values()):
         if "\0" in text:
             raise BadInput("A command cannot hold a NUL character; leave it out.")
-        if len(text.encode("utf-8", "surrogatepass")) > _LONGEST_ARGUMENT:
+        try:
+            length = len(os.fsencode(text))
+        except UnicodeEncodeError as error:
+            raise BadInput("The command holds half of a character pair; write it as UTF-8 text.") from error
+        if length > _LONGEST_ARGUMENT:
             raise BadInput(f"The command is longer than {_LONGEST_ARGUMENT:,} bytes; shorten it.")
     for mount in mounts:
         if not mount.source.exists():

@@ -13,7 +13,7 @@ from envs.sandbox_types import Limits, Mount, Slot
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What programs need of /etc: links such as awk -> mawk, the linker's cache, the time zone. No users, no hosts.
-_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "magic", "mke2fs.conf")
+_ETC = ("alternatives", "ld.so.cache", "localtime")
 _SYSTEM = ("usr", "etc", "proc", "dev", "tmp")
 _OPEN_FILES = 256
 _MEBIBYTE = 1 << 20

@@ -130,7 +130,10 @@ def _layout() -> _Layout | None:
         swap_file="memory.swap.max",
         events_file="memory.events",
     )
-    return next((layout for layout in (v2, v1) if _works(layout)), None)
+    found = next((layout for layout in (v2, v1) if _works(layout)), None)
+    if found is not None:
+        _sweep(found)
+    return found
 
 
 def _own_groups() -> dict[str, str] | None:
@@ -145,6 +148,15 @@ def _own_groups() -> dict[str, str] | None:
         for controller in controllers.split(","):
             groups[controller] = path.lstrip("/") or "."
     return groups
+
+
+def _sweep(layout: _Layout) -> None:
+    """Remove the groups of processes that were killed; the kernel refuses while anything is in one."""
+    for parent in {layout.memory, layout.processes}:
+        for folder in parent.glob("retro-dash-*"):
+            if not Path("/proc", folder.name.split("-")[2]).exists():
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def _works(layout: _Layout) -> bool:

@@ -37,8 +37,8 @@ class Plan:
 
 
 class BashExpert:
-    """Follows the gold command. `mistake_rate` is the share of trials that go wrong on purpose; which ones and how
-    depends only on the seed, the task's id and the trial's index."""
+    """Follows the gold command. `mistake_rate` is the share of trials that go wrong on purpose; which ones
+    depends only on the seed, the task's id and the trial's index, and how only on the seed and the task's id."""
 
     def __init__(self, mistake_rate: float = 0.0, seed: int = 0) -> None:
         self.mistake_rate = mistake_rate
@@ -59,11 +59,12 @@ class BashExpert:
         """The right plan, or one with a mistake when the dice say so and no reflection names what it leaves out."""
         gold = str(task.metadata.get("gold", ""))
         right = Plan(looks(gold), gold)
-        dice = Random(_number(self.seed, task.id, trial_index))  # noqa: S311 (reproducible, not secret)
-        if dice.random() >= self.mistake_rate:
+        if _dice(self.seed, task.id, trial_index).random() >= self.mistake_rate:
             return right
-        spoiled = [plan for plan in _spoil(right) if not _names(plan.left_out, reflections)]
-        return dice.choice(spoiled) if spoiled else right
+        # The same mistake in every trial of a task, as agents repeat theirs until something tells them.
+        spoiled = _spoil(right)
+        plan = _dice(self.seed, task.id).choice(spoiled) if spoiled else right
+        return right if _names(plan.left_out, reflections) else plan
 
     def reflect(self, task: Task, reflections: Sequence[str], trial: Trial) -> str:
         """Say what the last command lacked, or what else went wrong, and plan the next trial."""
@@ -223,5 +224,6 @@ def _short(command: str) -> str:
     return command if len(command) <= 200 else command[:199] + "…"
 
 
-def _number(*parts: object) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
+def _dice(*parts: object) -> Random:
+    number = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
+    return Random(number)  # noqa: S311 (reproducible, not secret)

@@ -64,6 +64,8 @@ class Scope:
     merged: set[str] = field(default_factory=set)
     """Columns joined by USING or NATURAL: not ambiguous."""
     aliases: dict[str, Kind] = field(default_factory=dict)
+    grouped: set[str] = field(default_factory=set)
+    """Names that HAVING may use outside an aggregate: what is selected or grouped by."""
     clause: str = "field list"
 
 
@@ -132,7 +134,7 @@ class Binder:
     def _check_table(self, table: exp.Table, ctes: set[str]) -> None:
         database, name = table.db.lower(), table.name.lower()
         if isinstance(table.this, exp.Func):
-            raise SqlError(f"FUNCTION {self.schema.name.lower()}.{table.this.sql_name()} does not exist")
+            raise SqlError(f"FUNCTION {self.schema.name.lower()}.{function_name(table.this)} does not exist")
         if database == "information_schema" and name in INFORMATION_SCHEMA:
             if not table.alias:
                 table.set("alias", exp.TableAlias(this=exp.to_identifier(name)))
@@ -188,11 +190,12 @@ class Binder:
         for expression in select.expressions:
             outputs.extend(self._projection(expression, scope))
         self._clause(select.args.get("where"), scope, "where clause")
-        for join in joins:
+        for join in reversed(joins):
             self._clause(join.args.get("on"), scope, "on clause")
         scope.aliases = {e.alias.lower(): ANY for e in select.expressions if isinstance(e, exp.Alias)}
         scope.aliases |= {o.name.lower(): o.kind for o in outputs if o.name.lower() in scope.aliases}
         self._clause(select.args.get("group"), scope, "group statement")
+        scope.grouped = grouped_names(select, scope)
         self._clause(select.args.get("having"), scope, "having clause")
         self._clause(select.args.get("order"), scope, "order clause")
         for window in select.args.get("windows") or ():
@@ -255,6 +258,8 @@ class Binder:
 
     def _column(self, column: exp.Column, scope: Scope) -> Kind:
         name, table = column.name.lower(), column.table.lower()
+        if column.args.get("db") is not None and column.db.lower() == self.schema.name.lower():
+            column.set("db", None)
         here: Scope | None = scope
         if not table and scope.clause not in ("field list", "where clause", "on clause") and name in scope.aliases:
             return scope.aliases[name]
@@ -262,7 +267,12 @@ class Binder:
             found = [s for s in here.sources if name in s.columns and (not table or s.alias == table)]
             if len(found) > 1 and name not in here.merged:
                 raise SqlError(f"Column '{column.name}' in {scope.clause} is ambiguous")
+            if found and here is scope and is_hidden_from_having(column, scope):
+                break
             if found:
+                if scope.clause == "group statement" and here is not scope:
+                    # One value for the whole subquery; SQLite would look for it in the subquery's own tables.
+                    column.replace(exp.Null())
                 return found[0].columns[name].kind
             if not table and here is not scope and name in here.aliases:
                 return here.aliases[name]
@@ -276,6 +286,8 @@ class Binder:
             return INTEGER if isinstance(node.this, exp.Star) else self._column(node, scope)
         if isinstance(node, exp.Query):
             outputs = self._query(node, scope, scope.ctes)
+            if isinstance(node, exp.Subquery) and len(outputs) == 1:
+                limit_to_one_row(node, outputs[0])
             return outputs[0].kind if len(outputs) == 1 else ANY
         kinds = [self._visit(child, scope) for child in list(node.iter_expressions())]
         if isinstance(node, (*COMPARISONS, exp.In, exp.Between)):
@@ -285,8 +297,46 @@ class Binder:
         return kind_of(node, kinds)
 
 
+def grouped_names(select: exp.Select, scope: Scope) -> set[str]:
+    names = {column.name.lower() for e in select.expressions for column in e.find_all(exp.Column)}
+    if any(e.is_star for e in select.expressions):
+        names |= {name for source in scope.sources for name in source.columns}
+    group = select.args.get("group")
+    return names | set(scope.aliases) | {c.name.lower() for c in (group.find_all(exp.Column) if group else ())}
+
+
+def is_hidden_from_having(column: exp.Column, scope: Scope) -> bool:
+    """MySQL's HAVING sees the rows after grouping: other columns only inside an aggregate."""
+    if scope.clause != "having clause" or column.name.lower() in scope.grouped:
+        return False
+    return column.find_ancestor(exp.AggFunc, exp.Having) is None or isinstance(
+        column.find_ancestor(exp.AggFunc, exp.Having), exp.Having
+    )
+
+
+def function_name(function: exp.Func) -> str:
+    return function.name if isinstance(function, exp.Anonymous) else function.sql_name()
+
+
 def renamed(outputs: list[Output], names: list[str]) -> list[Output]:
     return [Output(name, output.kind) for name, output in zip(names, outputs, strict=False)] if names else outputs
+
+
+def limit_to_one_row(subquery: exp.Subquery, output: Output) -> None:
+    """Make SQLite refuse a second row of a scalar subquery, which it would pass over."""
+    inner, parent = subquery.this, subquery.parent
+    if isinstance(parent, (exp.In, exp.Exists, exp.Any, exp.All, exp.SetOperation, exp.Tuple, exp.Subquery)):
+        return
+    if not isinstance(inner, exp.Select) or inner.args.get("limit") or inner.expressions[0].is_star:
+        return
+    if not inner.args.get("group") and inner.expressions[0].find(exp.AggFunc):
+        return
+    if not isinstance(inner.expressions[0], exp.Alias):
+        inner.expressions[0].replace(exp.alias_(inner.expressions[0].copy(), "only_value"))
+    value: exp.Expr = exp.Anonymous(this="only_row", expressions=[exp.column(inner.expressions[0].alias)])
+    if output.kind.name == "text":
+        value = exp.Collate(this=value, expression=exp.var(COLLATION))
+    subquery.set("this", exp.select(value).from_(inner.subquery("only_rows")))
 
 
 def kind_of(node: exp.Expr, kinds: list[Kind]) -> Kind:
@@ -309,6 +359,8 @@ def kind_of(node: exp.Expr, kinds: list[Kind]) -> Kind:
         return Kind("decimal", first.decimals + 4) if first.name in ("integer", "decimal") else FLOAT
     if isinstance(node, exp.Sum):
         return Kind("decimal", first.decimals) if first.name in ("integer", "decimal") else FLOAT
+    if isinstance(node, exp.Avg) and first.name == "float":
+        return Kind("float", first.decimals + 4) if first.decimals else FLOAT
     if isinstance(node, exp.Avg):
         exact = first.name in ("integer", "decimal") or first.is_moment
         return Kind("decimal", first.decimals + 4) if exact else FLOAT

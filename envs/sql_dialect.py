@@ -26,11 +26,17 @@ SYNTAX_ERROR = (
     "You have an error in your SQL syntax; check the manual that corresponds to your MySQL server version "
     "for the right syntax to use near '{near}' at line {line}"
 )
+QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
+RESERVED = re.compile(
+    r"(?<![\w.@])(rank|dense_rank|row_number|ntile|lead|lag|cume_dist|percent_rank|first_value|last_value|nth_value)\b"
+    r"(?!\s*[(.])",
+    re.IGNORECASE,
+)
 RENAMED = {"now": "mysql_now", "sysdate": "mysql_now", "mid": "substr", "version": "mysql_version"}
 KNOWN = {
     "field", "find_in_set", "weekday", "strcmp", "unix_timestamp", "abs", "hex", "mysql_number", "lcase", "ucase",
     "bit_length", "now", "sysdate", "mid", "curtime", "adddate", "subdate", "monthname", "to_days", "last_day", "elt",
-    "localtime", "localtimestamp", "current_timestamp",
+    "only_row", "localtime", "localtimestamp", "current_timestamp",
 }  # fmt: skip
 """MySQL functions that sqlglot leaves as they are and that the child process has."""
 
@@ -165,6 +171,11 @@ class Engine(SQLite):
             exp.Greatest: call("greatest"),
             exp.Least: call("least"),
             exp.GroupConcat: group_concat,
+            exp.IntDiv: lambda g, n: (
+                f"CAST(CAST({g.sql(n, 'this')} AS REAL) / ({g.sql(n, 'expression')}) AS INTEGER)"
+            ),
+            exp.Left: call("first_characters"),
+            exp.Right: call("last_characters"),
             exp.Length: length,
             exp.Log: lambda g, n: g.func("LOG", n.this, n.expression),
             exp.NumberToStr: lambda g, n: g.func("comma_format", n.this, n.args.get("format")),
@@ -213,6 +224,7 @@ def parse(query: str) -> exp.Expr:
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     if len(query) > LONGEST_QUERY:
         raise SqlError(f"Got a packet bigger than 'max_allowed_packet' bytes ({len(query)} characters)")
+    check_reserved(query)
     try:
         trees = [tree for tree in sqlglot.parse(query, read="mysql") if tree is not None]
     except SqlglotError as error:
@@ -224,6 +236,14 @@ def parse(query: str) -> exp.Expr:
     if len(trees) > 1:
         raise syntax_error(query, trees[1].sql("mysql"))
     return trees[0]
+
+
+def check_reserved(query: str) -> None:
+    """MySQL 8 reserved the names of the window functions; sqlglot takes them as column names."""
+    bare = QUOTED.sub(lambda found: "x" * len(found.group()), query)
+    if found := RESERVED.search(bare):
+        line = query.count("\n", 0, found.end()) + 1
+        raise syntax_error(query, query[found.end() :].lstrip(), line)
 
 
 def place_of(error: SqlglotError, query: str) -> tuple[str | None, int]:

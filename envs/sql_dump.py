@@ -59,26 +59,24 @@ def read_text(path: Path) -> str:
 
 
 def statements(text: str, path: Path) -> Iterator[tuple[int, str]]:
-    """Each statement without its comments, and the number of the line it starts on."""
+    """Where each statement starts in the text, and the statement without its comments."""
     pieces: list[str] = []
-    last, line = 0, 1
+    last, start = 0, 0
     for token in TOKEN.finditer(text):
         found = token.group()
         if found in ("'", '"', "`"):
-            number = text.count("\n", 0, token.start()) + 1
-            raise BadFile(f"The SQL dump {path} has a quote {found} on line {number} that is never closed.")
+            line = text.count("\n", 0, token.start()) + 1
+            raise BadFile(f"The SQL dump {path} has a quote {found} on line {line} that is never closed.")
         if found[0] in "'\"`":
             continue
-        pieces.append(text[last : token.start()])
+        piece = text[last : token.start()]
+        if not pieces and piece.strip():
+            start = last + len(piece) - len(piece.lstrip())
+        pieces += [piece, " "] if pieces or piece.strip() else []
         last = token.end()
-        if found != ";":
-            pieces.append(" ")
-            continue
-        statement = "".join(pieces)
-        pieces = []
-        if statement.strip():
-            yield line, statement.strip()
-        line = text.count("\n", 0, last) + 1
+        if found == ";" and pieces:
+            yield start, "".join(pieces).strip()
+            pieces = []
     if (rest := "".join([*pieces, text[last:]]).strip()) != "":
         raise BadFile(f"The SQL dump {path} ends inside a statement that starts with {rest[:60]!r}; is it cut off?")
 
@@ -245,7 +243,8 @@ def read_dump(path: Path) -> dict[str, Contents]:
     """Every database of the dump, by name; raises BadFile with the line of what is wrong."""
     databases: dict[str, Contents] = {}
     current: Contents | None = None
-    for line, statement in statements(read_text(path), path):
+    text = read_text(path)
+    for start, statement in statements(text, path):
         head = statement[:80].upper()
         try:
             if use := re.match(r"USE\s+(\S+)", statement, re.I):
@@ -262,6 +261,7 @@ def read_dump(path: Path) -> dict[str, Contents]:
                 else:
                     read_insert(statement, current)
         except ValueError as error:
+            line = text.count("\n", 0, start) + 1
             raise BadFile(f"The SQL dump {path} is wrong in the statement on line {line}: {error}.") from error
     filled = {name: contents for name, contents in databases.items() if contents.tables}
     if not filled:

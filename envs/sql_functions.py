@@ -264,6 +264,21 @@ class Spread:
         return math.sqrt(variance) if self.is_root else variance
 
 
+class OnlyRow:
+    """The value of a scalar subquery; an error when it has a second row."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    def step(self, value: Any) -> None:
+        self.rows.append(value)
+        if len(self.rows) > 1:
+            raise ValueError("Subquery returns more than 1 row")
+
+    def finalize(self) -> Any:
+        return self.rows[0] if self.rows else None
+
+
 class AnyValue:
     def __init__(self) -> None:
         self.value: Any = None
@@ -304,8 +319,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "date_add_unit": date_add,
     "datediff": datediff,
     "mysql_number": mysql_number,
-    "left": lambda s, n: text_of(s)[: max(0, int(number_of(n)))],
-    "right": lambda s, n: text_of(s)[-int(number_of(n)) :] if number_of(n) >= 1 else "",
+    "first_characters": lambda s, n: text_of(s)[: max(0, int(number_of(n)))],
+    "last_characters": lambda s, n: text_of(s)[-int(number_of(n)) :] if number_of(n) >= 1 else "",
     "substring_index": substring_index,
     "lpad": lambda s, n, fill=" ": pad(s, n, fill, True),
     "rpad": lambda s, n, fill=" ": pad(s, n, fill, False),
@@ -365,4 +380,5 @@ def register(connection: sqlite3.Connection) -> None:
         ("var_samp", True, False),
     ):
         connection.create_aggregate(name, 1, functools.partial(Spread, is_sample, is_root))  # type: ignore[arg-type]
+    connection.create_aggregate("only_row", 1, OnlyRow)
     connection.create_aggregate("any_value", 1, AnyValue)

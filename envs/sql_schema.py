@@ -25,7 +25,7 @@ class Column:
 
     @property
     def decimals(self) -> int:
-        """Digits after the point of a decimal column."""
+        """Digits after the point of `decimal(m,d)` or `float(m,d)`."""
         inside = self.type.partition("(")[2].partition(")")[0]
         return int(inside.split(",")[1]) if "," in inside else 0
 

@@ -79,7 +79,7 @@ class SqliteSession:
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
             line = self._read_line(child, deadline)
-        except OSError:
+        except (OSError, ValueError):  # a broken or closed pipe
             line = b""
         if line is None:
             self.close()
@@ -141,7 +141,13 @@ class SqliteSession:
             return f"Out of memory: the query needed more than {self.memory_bytes >> 20} MiB"
         if text == "string or blob too big":
             return "Result of a function was larger than max_allowed_packet"
-        if "misuse of aggregate" in text or "aggregate functions are not allowed" in text:
+        if "user-defined aggregate's 'step' method" in text:
+            return "Subquery returns more than 1 row"
+        if (
+            "misuse of alias" in text
+            or "misuse of aggregate" in text
+            or "aggregate functions are not allowed" in text
+        ):
             return "Invalid use of group function"
         if found := re.search(r"no such function: (\S+)", text):
             return f"FUNCTION {name}.{found.group(1)} does not exist"
@@ -185,8 +191,8 @@ def convert(value: Any, kind: Kind) -> Any:
     if kind.name == "decimal" and isinstance(value, (int, float)):
         with suppress(InvalidOperation):
             return Decimal(repr(value)).quantize(Decimal(1).scaleb(-kind.decimals), ROUND_HALF_UP)
-    if kind.name == "float" and isinstance(value, int):
-        return float(value)
+    if kind.name == "float" and isinstance(value, (int, float)):
+        return round(float(value), kind.decimals) if kind.decimals else float(value)
     if kind.name == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     if kind.name in ("date", "datetime") and isinstance(value, str) and (moment := moment_of(value)):

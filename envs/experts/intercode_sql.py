@@ -7,6 +7,7 @@ names the clause; a trial whose reflections name the fix does not make the mista
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -77,7 +78,8 @@ class IntercodeSqlExpert:
         mistakes = perturbed(gold)
         if not mistakes:
             return Plan(gold)
-        plan = dice.choice(mistakes)
+        clause = dice.choice(sorted({plan.mistake.name for plan in mistakes if plan.mistake}))
+        plan = dice.choice([plan for plan in mistakes if plan.mistake and plan.mistake.name == clause])
         return Plan(gold) if _names_fix(plan.mistake, reflections) else plan
 
     def reflect(self, task: Task, reflections: Sequence[str], trial: Trial) -> str:
@@ -126,7 +128,8 @@ def clauses_of(query: str) -> list[Clause]:
         second = tree.expression.find(exp.Select)
         parts = _select_clauses(second) if second else []
         detail = "with " + ", ".join(f"{part.name} {part.detail}" for part in parts)
-        found.append(_clause(type(tree).__name__.upper(), tree.expression, detail))
+        words = tuple(word for part in parts for word in part.words)
+        found.append(Clause(type(tree).__name__.upper(), detail, words))
     return found
 
 
@@ -150,7 +153,8 @@ def _select_clauses(select: exp.Select) -> list[Clause]:
 
 
 def _clause(name: str, tree: exp.Expr, detail: str) -> Clause:
-    return Clause(name, detail, (name.lower(), *_words(tree)))
+    # A long detail is cut; only what it still names can be asked of a reflection.
+    return Clause(name, detail, (name.lower(), *(word for word in _words(tree) if word in detail.lower())))
 
 
 def _words(*trees: exp.Expr) -> tuple[str, ...]:
@@ -171,13 +175,14 @@ def _short(tree: exp.Expr) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def perturbed(gold: str) -> list[Plan]:
+@functools.lru_cache(maxsize=2000)
+def perturbed(gold: str) -> tuple[Plan, ...]:
     """Every query that one mistake makes of the gold query, with the clause that it breaks."""
     plans = []
     for change in CHANGES:
         tree = tree_of(gold)
         if tree is None:
-            return []
+            return ()
         name = change(tree)
         if name is None:
             continue
@@ -186,7 +191,7 @@ def perturbed(gold: str) -> list[Plan]:
         query = root.sql("mysql")
         if clause and query != _normal(gold):
             plans.append(Plan(query, clause))
-    return plans
+    return tuple(plans)
 
 
 def _normal(query: str) -> str:
@@ -278,12 +283,33 @@ def add_column(tree: exp.Query) -> str | None:
     select = _main(tree)
     if select is None or not isinstance(tree, exp.Select):
         return None
+    column = _other_column(select)
+    if column is None:
+        return None
+    select.append("expressions", column.copy())
+    return "SELECT"
+
+
+def wrong_column(tree: exp.Query) -> str | None:
+    """Answer with another column of the query in place of the first one."""
+    select = _main(tree)
+    if select is None or not isinstance(tree, exp.Select) or not isinstance(select.expressions[0], exp.Column):
+        return None
+    column = _other_column(select)
+    if column is None or select.args.get("group"):
+        return None
+    select.set("expressions", [column.copy(), *select.expressions[1:]])
+    return "SELECT"
+
+
+def _other_column(select: exp.Select) -> exp.Column | None:
+    """A column that the query sorts, groups or filters by and does not show."""
+    shown = {column.name.lower() for e in select.expressions for column in e.find_all(exp.Column)}
     for key in ("order", "group", "where"):
-        part = select.args.get(key)
-        column = next(iter(part.find_all(exp.Column)), None) if part is not None else None
-        if column is not None and column.find_ancestor(exp.Select) is select:
-            select.append("expressions", column.copy())
-            return "SELECT"
+        part: exp.Expr | None = select.args.get(key)
+        for column in part.find_all(exp.Column) if part is not None else ():
+            if column.find_ancestor(exp.Select) is select and column.name.lower() not in shown:
+                return column
     return None
 
 
@@ -301,7 +327,7 @@ def drop_half(tree: exp.Query) -> str | None:
 
 CHANGES: tuple[Callable[[exp.Query], str | None], ...] = (
     drop_where, drop_order, drop_limit, drop_distinct, drop_having, swap_aggregate, forget_count, add_column,
-    drop_column, drop_half,
+    wrong_column, drop_column, drop_half,
 )  # fmt: skip
 
 

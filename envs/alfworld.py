@@ -11,13 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
-from os import environ
 from typing import Literal, Protocol, cast
 
 from pydantic import JsonValue
 
-from data.errors import BadConfig, EnvironmentCrashed
+from data.errors import BadConfig, EnvironmentCrashed, Unavailable
 from data.types import StopReason, Task
 from envs.alfworld_files import bundled_tasks, problem_text, read_tasks
 from envs.base import Availability, Environment, EnvironmentKind, Options, StepOutcome
@@ -202,15 +200,14 @@ OPTIONS: Mapping[str, str] = {
 
 def check() -> Availability:
     """The simulator always works; the detail says whether the official engine can be used too."""
-    python = environ.get("RETRO_ALFWORLD_PYTHON")
-    if python or find_spec("textworld") is not None:
-        where = f"through RETRO_ALFWORLD_PYTHON={python}" if python else "installed"
-        return Availability(works=True, detail=f"Plays on the built-in simulator; the TextWorld engine is {where}.")
-    return Availability(
-        works=True,
-        detail="Plays on the built-in simulator; for the TextWorld engine `pip install 'retro-dash[alfworld]'` "
-        "or point RETRO_ALFWORLD_PYTHON at a Python that has alfworld 0.4.2.",
-    )
+    from envs.alfworld_engine import engine_python
+
+    try:
+        return Availability(
+            True, f"Plays on the built-in simulator; the TextWorld engine runs under {engine_python()}."
+        )
+    except Unavailable as missing:
+        return Availability(True, f"Plays on the built-in simulator. {missing}")
 
 
 KIND = EnvironmentKind(

@@ -23,8 +23,8 @@ from typing import Any
 from data.errors import EnvironmentCrashed, Unavailable
 from envs.household import Dialect
 
-LOAD_SECONDS = 60.0
-STEP_SECONDS = 30.0
+LOAD_SECONDS = 120.0
+STEP_SECONDS = 60.0
 HOW_TO_ADD = (
     "pip install 'retro-dash[alfworld]', or point RETRO_ALFWORLD_PYTHON at a Python that has alfworld 0.4.2 "
     "(without it, leave the option engine at simulator: it gives the same text)."

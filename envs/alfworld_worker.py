@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 
@@ -40,6 +42,7 @@ def answer(answers: Any, state: Any) -> None:
 
 def load(problem: str, task: str, dialect: str) -> Any:
     """The engine as alfworld sets it up, with the package's own domain and grammar."""
+    spare_repeated_work()
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
     from textworld import EnvInfos
@@ -53,6 +56,28 @@ def load(problem: str, task: str, dialect: str) -> Any:
         {"pddl_domain": texts[0], "grammar": texts[1].replace("UNKNOWN GOAL", sentence), "pddl_problem": problem}
     )
     return engine
+
+
+def spare_repeated_work() -> None:
+    """Keep what the engine works out anew again and again from the same input; its answers stay the same.
+
+    It parses the same few templates and queries at every step, copies every name it knows for every word it writes,
+    and translates the problem twice before the first step. Grammar symbols are handed out as copies, because the
+    engine writes its context into them; all else it only reads.
+    """
+    import fast_downward  # type: ignore[import-not-found,unused-ignore]
+    from textworld.envs.pddl import textgen
+    from textworld.logic import Rule
+
+    symbols = cache(textgen._parse_and_convert)
+    textgen._parse_and_convert = lambda text, rule_name, **_: deepcopy(symbols(text, rule_name=rule_name))
+    textgen.copy_context = lambda context: {
+        **context,
+        "variables": dict(context["variables"]),
+        "mapping": dict(context["mapping"]),
+    }
+    Rule.parse_conjunctive_query = staticmethod(cache(Rule.parse_conjunctive_query))
+    fast_downward.pddl2sas = cache(fast_downward.pddl2sas)
 
 
 def in_dialect(grammar: str, dialect: str) -> str:

@@ -142,7 +142,7 @@ def pddl_problem(layout: Layout) -> str:
     counts = Counter(_type_of(name) for name in (*layout.receptacles, *layout.contents))
     ids = {name: _id(name, counts) for name in (*layout.receptacles, *layout.contents)}
     rtypes = {_type_of(name) for name in layout.receptacles} | {layout.goal} - set(places().abilities)
-    otypes = {_type_of(name) for name in layout.contents} | {layout.target, "knife", "butterknife"}
+    otypes = {_type_of(name) for name in layout.contents} | {layout.target, "knife", "butterknife", "sink"}
     spots = sorted(set(layout.receptacles.values()))
     objects = [
         "agent1 - agent",
@@ -152,7 +152,6 @@ def pddl_problem(layout: Layout) -> str:
         *(f"{_spelled(one)}Type - otype" for one in sorted(otypes)),
         # The domain's actions name these types, so they are declared even where no such thing is in the room.
         *(f"{_spelled(one)}Type - rtype" for one in sorted(rtypes | {"sinkbasin", "microwave", "fridge"})),
-        "SinkType - rtype",
     ]
     facts = [f"(atLocation agent1 {_spot(-1)})", "(= (total-cost) 0)", *_receptacle_facts(layout, ids)]
     facts += [*_object_facts(layout, ids), *_fit_facts(rtypes, otypes)]

@@ -13,6 +13,7 @@ import argparse
 import gzip
 import json
 import os
+import resource
 import shlex
 import statistics
 import subprocess
@@ -94,21 +95,38 @@ def as_docker(command: str) -> str:
 
 
 def overhead(count: int) -> dict[str, Any]:
-    """Milliseconds of `bash -c true` in the sandbox and on the bare host, and what is left behind."""
+    """What `bash -c true` costs in the sandbox and on the bare host, in turns, and what is left behind.
+
+    Milliseconds of wall clock (which other work on the machine lengthens: see `load`) and of CPU (which it does not).
+    """
+    inside: list[float] = []
+    bare: list[float] = []
     with sandbox.take_slot() as slot:
+        sandbox.run(["/usr/bin/bash", "-c", "true"], slot=slot)
         before = _leftovers()
-        inside = [
-            _milliseconds(lambda: sandbox.run(["/usr/bin/bash", "-c", "true"], slot=slot)) for _ in range(count)
-        ]
+        cpu = _cpu_seconds()
+        for _ in range(count):
+            inside.append(_milliseconds(lambda: sandbox.run(["/usr/bin/bash", "-c", "true"], slot=slot)))
+        cpu = _cpu_seconds() - cpu
         after = _leftovers()
-    bare = [_milliseconds(lambda: subprocess.run(["/usr/bin/bash", "-c", "true"], check=True)) for _ in range(200)]
+        for _ in range(count):
+            bare.append(_milliseconds(lambda: subprocess.run(["/usr/bin/bash", "-c", "true"], check=True)))
     return {
         "commands": count,
+        "load": round(os.getloadavg()[0], 1),
+        "processors": os.cpu_count(),
         "sandbox_ms": _quantiles(inside),
         "bare_ms": _quantiles(bare),
-        "overhead_p95_ms": round(_quantiles(inside)["p95"] - _quantiles(bare)["p50"], 2),
+        "overhead_p50_ms": round(_quantiles(inside)["p50"] - _quantiles(bare)["p50"], 2),
+        "overhead_p95_ms": round(_quantiles(inside)["p95"] - _quantiles(bare)["p95"], 2),
+        "sandbox_cpu_ms": round(cpu * 1000 / count, 2),
         "left_behind": {name: after[name] - before[name] for name in before},
     }
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _milliseconds(work: Any) -> float:

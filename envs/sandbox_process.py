@@ -31,8 +31,8 @@ _MOST_FILES = 20_000
 _NICENESS = 5
 _PR_SET_CHILD_SUBREAPER = 36
 INSTALL = (
-    "Install bubblewrap and util-linux (Debian, Ubuntu: `apt-get install bubblewrap`), and either allow user "
-    "namespaces (`sysctl kernel.unprivileged_userns_clone=1`) or start as root with CAP_SYS_ADMIN"
+    "Install bubblewrap 0.8 or newer and util-linux (Debian, Ubuntu: `apt-get install bubblewrap`), and either allow "
+    "user namespaces (`sysctl kernel.unprivileged_userns_clone=1`) or start as root with CAP_SYS_ADMIN"
 )
 
 

@@ -403,6 +403,25 @@ def test_an_ordinary_user_gets_the_same_walls_from_a_user_namespace() -> None:
     assert done.stdout.splitlines() == ["True True", "b'hello\\n'", "True True", "True", "True"], done.stderr
 
 
+def test_only_the_long_option_runs_on_the_bare_host_and_limits_still_hold() -> None:
+    script = (
+        "import os, encodings.idna\n"
+        "from envs import sandbox\nfrom envs.sandbox import Limits\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "def bash(script):\n"
+        "    return sandbox.run(['/usr/bin/bash', '-c', script], limits=Limits(seconds=1, file_bytes=1000),"
+        " unsafe_run_model_code_on_host=True)\n"
+        "print(bash('test -e /etc/passwd && echo host').output)\n"
+        "print(bash('sleep 4646 & sleep 4646').timed_out)\n"
+        "print(bash('head -c 5000 /dev/zero > /tmp/$$; s=$?; rm /tmp/$$; exit $s').returncode != 0)\n"
+    )
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become another user")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["b'host\\n'", "True", "True"], done.stderr
+    assert not any(b"sleep\x004646" in line for line in _command_lines())
+
+
 def test_slots_are_claimed_across_processes_and_freed_by_the_dead() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has a user per slot")

@@ -26,6 +26,7 @@ from data.errors import BadFile, BadInput
 from training.attention import use_packed_attention
 from training.config import BatchConfig, LoraConfig, TrainConfig
 from training.folders import problem_of, publish, refuse_pickles
+from training.fused_lora import use_fused_layers
 
 ADAPTER_FILE = "adapter_config.json"
 BASE_FILE = "base_model.json"
@@ -55,7 +56,7 @@ def open_model(model_dir: Path, config: TrainConfig, start: Path | None = None) 
         model = _load_adapter(base, start, config.lora.dropout)
     elif config.lora.enabled:
         with _quiet_peft():
-            model = get_peft_model(base, _peft_config(config.lora, model_dir))
+            model = get_peft_model(base, use_fused_layers(_peft_config(config.lora, model_dir)))
     model.to(dtype)
     use_packed_attention(base)
     if config.batch.gradient_checkpointing:
@@ -124,7 +125,7 @@ def _load_adapter(base: Any, folder: Path, dropout: float) -> nn.Module:
             saved = PeftConfig.from_pretrained(str(folder))
             saved.lora_dropout = dropout
             adapted = PeftModel.from_pretrained(
-                base, folder, config=saved, is_trainable=True, autocast_adapter_dtype=False
+                base, folder, config=use_fused_layers(saved), is_trainable=True, autocast_adapter_dtype=False
             )
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise BadInput(

@@ -33,6 +33,7 @@ export function drawSetup(element, { onStart, onChange }) {
     showTasks();
     if (wanted === "keep" && chosen.task) return;
     choose((wanted && (await find(wanted))) || page.tasks[0] || null);
+    form.tasks.scrollTop = (form.tasks.querySelector("[aria-selected=true]")?.offsetTop ?? 0) - form.tasks.offsetTop;
   }
 
   // The task by its id; one that is not on this page of the list is put on top.

@@ -54,7 +54,7 @@ export function turnElement(turn, { trial, before = 0, repeats = null, tools = [
 }
 
 function seenElement(turn) {
-  const box = foldable(turn.observation, { class: `seen ${turn.is_valid ? "" : "not-valid"}` });
+  const box = foldable(turn.observation, { class: `seen ${turn.is_valid || turn.is_malformed ? "" : "not-valid"}` });
   box.prepend(...sign("environment", "Observation:"));
   return box;
 }

@@ -67,10 +67,8 @@ def test_hostile_text_is_shown_as_it_is_and_does_nothing(open_page: OpenPage, pa
         page.keyboard.press("Shift+R")
         page.wait_for_selector(".the-end:not([hidden])")
     assert HOSTILE[0] in page.inner_text("main")
-    made = page.evaluate(
-        "document.querySelectorAll('iframe, #rd-main :is(svg, img, math, form, script, style, a[href^=javascript])').length"
-    )
-    assert made == 0
+    made = page.locator("iframe, #rd-main :is(svg, img, math, form, script, style, a[href^=javascript])")
+    assert made.count() == 0
 
 
 @browser_test

@@ -39,7 +39,7 @@ export async function draw(frame) {
   bind("/", "Filter tasks", () => setup.focus());
   bind("Escape", "Leave the presenter view", () => document.documentElement.classList.remove("presenter"), () => document.documentElement.classList.contains("presenter"));
   page.presenter.addEventListener("click", () => document.documentElement.classList.toggle("presenter"));
-  page.latest.addEventListener("click", () => scrollTo({ top: document.documentElement.scrollHeight }));
+  page.latest.addEventListener("click", () => scrollBy({ top: below() + 12 }));
   addEventListener("popstate", () => attachFromAddress());
   document.addEventListener("rd-engine", () => setup.refreshPolicies());
 
@@ -52,16 +52,21 @@ export async function draw(frame) {
   }
 
   function command(verb) {
-    if (!allowed().includes(verb)) return;
+    if (asking || !allowed().includes(verb)) return;
     if (verb === "hold") press("step", { hold: true });
     else if (verb === "step" && live.state?.phase === "proposed") page.trials.querySelector(".proposal button.primary")?.click();
     else press(verb);
   }
 
-  let asking = false;
+  let asking = null;
+  // A card's button may come while the answer to the verb before is still on its way.
   async function press(verb, body = {}) {
-    if (asking) return;
-    asking = true;
+    while (asking) await asking;
+    asking = ask(verb, body);
+    await asking;
+  }
+
+  async function ask(verb, body) {
     problem("");
     const pressed = buttons.get(body.hold ? "hold" : verb);
     pressed?.classList.add("pressed");
@@ -73,7 +78,7 @@ export async function draw(frame) {
     } catch (error) {
       problem(error.message);
     } finally {
-      asking = false;
+      asking = null;
       pressed?.classList.remove("pressed");
       change("all");
     }
@@ -175,22 +180,22 @@ export async function draw(frame) {
   }
 
   // Follow the newest turn unless somebody scrolled away from it.
-  function nearEnd() {
-    return innerHeight + scrollY > document.documentElement.scrollHeight - 160;
-  }
-  addEventListener("wheel", () => (follows = nearEnd()), { passive: true });
-  addEventListener("touchmove", () => (follows = nearEnd()), { passive: true });
-  addEventListener("scroll", () => {
-    if (nearEnd()) follows = true;
-    page.latest.hidden = follows || !live.state || !BUSY.has(live.state.phase);
-  }, { passive: true });
+  const below = () => page.stage.getBoundingClientRect().bottom - innerHeight;
+  const isFollowing = () => (follows = below() < 160);
+  addEventListener("wheel", isFollowing, { passive: true });
+  addEventListener("touchmove", isFollowing, { passive: true });
   addEventListener("keydown", (event) => ["PageUp", "ArrowUp", "Home"].includes(event.key) && (follows = false));
+  addEventListener("scroll", () => {
+    if (below() < 40) follows = true;
+    showLatest();
+  }, { passive: true });
   function keepUp() {
-    const busy = live.state && (BUSY.has(live.state.phase) || live.state.phase === "proposed" || live.state.phase === "between_trials" || live.state.phase === "finished");
-    if (follows && busy && live.state.episode.trials.length && !nearEndExactly()) scrollTo({ top: document.documentElement.scrollHeight });
-    page.latest.hidden = follows || !busy || !BUSY.has(live.state?.phase);
+    if (follows && live.state?.episode.trials.length && below() > 0) scrollBy({ top: below() + 12 });
+    showLatest();
   }
-  const nearEndExactly = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 2;
+  function showLatest() {
+    page.latest.hidden = follows || !BUSY.has(live.state?.phase);
+  }
 
   function problem(message) {
     page.problem.hidden = !message;
@@ -236,12 +241,12 @@ function layout(main) {
     end: h("div", { class: "the-end", hidden: true }), empty: h("section", { class: "empty-state" },
       h("p", {}, h("strong", {}, "Nothing has been played yet.")),
       h("p", {}, "Press ", h("kbd", {}, "⇧R"), " Run episode: the planner tries the task, the reflector looks back at what went wrong, and the planner tries again. Or go turn by turn with ", h("kbd", {}, "S"), ".")),
-    world: h("aside", { class: "panel world", "aria-label": "World" }), worldView: h("div", { class: "world-view" }), budget: h("div", { class: "budget" }),
+    stage: h("section", { class: "stage", "aria-label": "Episode" }), world: h("aside", { class: "panel world", "aria-label": "World" }), worldView: h("div", { class: "world-view" }), budget: h("div", { class: "budget" }),
     latest: h("button", { type: "button", class: "button latest", hidden: true }, "↓ Newest turn"),
     presenter: h("button", { type: "button", class: "button quiet", title: "Presenter view: only task, turns, reflection and reward" }, "Present", h("kbd", { "aria-hidden": "true" }, "P")), live: h("div", { class: "live-list" }),
   };
   fill(main, page.setup,
-    h("section", { class: "stage", "aria-label": "Episode" },
+    fill(page.stage,
       h("header", { class: "stage-head" }, h("div", { class: "stage-title" }, page.title, page.presenter), page.chips),
       h("div", { class: "controls" }, page.transport, page.strip), page.problem, page.expert, page.empty, page.trials, page.end, page.latest),
     page.world);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
+import time
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +14,9 @@ from envs.sql_schema import Column, ForeignKey, Schema, Table
 from envs.sql_show import READING, show, verb
 
 ROW_LIMIT = 100_000
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.5
+LOST = (0, 2006, 2013)
+"""Error numbers of a connection that is gone."""
 OUTSIDE = re.compile(r"\b(outfile|dumpfile|load_file|sleep|benchmark|get_lock|release_lock)\b", re.I)
 """What reaches out of the database or only waits. The account's rights are the wall; this is the polite answer."""
 
@@ -72,23 +74,25 @@ class ServerSession:
             return Answer(error=f"Access denied; {found.group().upper()} is not allowed here")
         if self._connection is None:
             self._connection = self._open()
+        deadline = time.monotonic() + self.seconds
+        cursor = self._connection.cursor(pymysql.cursors.SSCursor)
         try:
-            with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
-                cursor.execute(statement)
-                columns = tuple(column[0] for column in cursor.description or ())
-                rows = list(cursor.fetchmany(ROW_LIMIT + 1)) if columns else None
-                if rows is not None and len(rows) > ROW_LIMIT:
-                    self._kill()
-                    return Answer(error=f"The result has more than {ROW_LIMIT:,} rows; ask for less, with LIMIT")
-                return Answer(rows, columns)
+            cursor.execute(statement)
+            columns = tuple(column[0] for column in cursor.description or ())
+            rows: list[tuple[Any, ...]] = []
+            while columns and (batch := cursor.fetchmany(500)):
+                rows += batch
+                if len(rows) > ROW_LIMIT or time.monotonic() > deadline:
+                    self._end(cursor)
+                    return Answer(error=f"The result is too large ({len(rows):,} rows so far); use LIMIT")
+            cursor.close()
+            return Answer(rows if columns else None, columns)
         except (pymysql.err.OperationalError, pymysql.err.InterfaceError, OSError) as error:
-            if not isinstance(error, OSError) and error.args and error.args[0] not in (2006, 2013, 0):
+            if not isinstance(error, OSError) and error.args and error.args[0] not in LOST:
                 return Answer(error=text_of(error))
-            self._kill()
-            return Answer(
-                error="Query execution was interrupted, maximum statement execution time exceeded "
-                f"({self.seconds:g} s)"
-            )
+            self._end(cursor)
+            limit = f"maximum statement execution time exceeded ({self.seconds:g} s)"
+            return Answer(error=f"Query execution was interrupted, {limit}")
         except (pymysql.err.Error, ValueError, UnicodeError) as error:
             return Answer(error=text_of(error))
 
@@ -111,22 +115,18 @@ class ServerSession:
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
         return connection
 
-    def _kill(self) -> None:
-        """End what the server still does for us, and our connection."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        number = connection.thread_id()
-        with suppress(OSError):
-            connection._sock.shutdown(socket.SHUT_RDWR)
-        with suppress(Exception):
-            connection._force_close()
+    def _end(self, cursor: Any) -> None:
+        """Have the server end our connection and all it does; the next statement opens another one."""
+        number = int(self._connection.thread_id())
+        if cursor._result is not None:
+            cursor._result.unbuffered_active = False  # else PyMySQL reads the rest of the answer before it lets go
+        self.close()
         try:
             other = connect(self.url, None, self.seconds)
         except Unavailable as error:
             raise EnvironmentCrashed(f"The MySQL server is gone: {error}") from error
-        with suppress(Exception), other.cursor() as cursor:
-            cursor.execute(f"KILL {int(number)}")
+        with suppress(Exception), other.cursor() as killer:
+            killer.execute(f"KILL {number}")
         other.close()
 
 

@@ -50,7 +50,7 @@ FULL = re.compile(r"No space left|database has been invalidated|Disk quota", re.
 UNUSABLE = re.compile(
     r"No space left|Permission denied|Read-only|Could not set lock|Disk quota|memory", re.IGNORECASE
 )
-DAMAGED = re.compile(r"replaying WAL|corrupt|not a valid DuckDB|serializ|checksum|INTERNAL", re.IGNORECASE)
+DAMAGED = re.compile(r"\bWAL\b|corrupt|not a valid DuckDB|serializ|checksum|INTERNAL", re.IGNORECASE)
 UNFIT = (OverflowError, pa.ArrowException, duckdb.ConversionException, duckdb.InvalidInputException)
 SETTINGS: dict[str, Any] = {
     "memory_limit": "2GB",

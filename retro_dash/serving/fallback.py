@@ -30,7 +30,9 @@ class TransformersRunner:
         if source is None or tokens == 0:
             return DynamicCache(config=self._model.config)
         kv = copy.deepcopy(source)
-        kv.crop(tokens)
+        surplus = kv.get_seq_length() - tokens
+        if surplus:
+            kv.crop(-surplus)
         return kv
 
     @torch.inference_mode()

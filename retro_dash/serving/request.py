@@ -48,8 +48,8 @@ class Request:
     def __post_init__(self) -> None:
         self.generator = random.Random(self.seed)  # noqa: S311 - sampling, not secrecy
 
-    def push(self, result: Sampled) -> bool:
-        """Takes the next sampled token; True when the request is finished by it."""
+    def take(self, result: Sampled) -> Update:
+        """Adds the next sampled token; the update has a finish reason when it was the last."""
         self.sampled += 1
         token = result.token
         ended = token in self.end_tokens or token in self.stop_tokens
@@ -65,12 +65,7 @@ class Request:
             if self.detokenizer.stopped_by is not None:
                 reason, stopped_by = "stop", self.detokenizer.stopped_by
         stop_reason = stopped_by if stopped_by is not None else token if token in self.stop_tokens else None
-        self.listener(Update(text, (result,), reason, stop_reason))
-        return reason is not None
-
-    def finish_unsampled(self) -> None:
-        """Ends a request that wanted its prompt scored and no token sampled."""
-        self.listener(Update(finish_reason="length"))
+        return Update(text, (result,), reason, stop_reason)
 
     def fail(self, error: str) -> None:
         self.listener(Update(error=error))

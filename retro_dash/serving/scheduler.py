@@ -22,13 +22,15 @@ from torch import Tensor
 from retro_dash.serving.cascade import Group
 from retro_dash.serving.kv_cache import CachedSequence, PrefixCache, common_prefix
 from retro_dash.serving.llama import Chunk
-from retro_dash.serving.request import Request
+from retro_dash.serving.request import Request, Update
 from retro_dash.serving.sampling import Sampled, sample, score
 from retro_dash.serving.sharing import Sharing
 
 log = logging.getLogger(__name__)
 _WORTH_SHARING = 64
 """Tokens of common prefix below which sharing costs more than it saves."""
+_WORTH_WAITING = 16
+"""Tokens of prefix that another request is about to compute, for which a request waits."""
 _RATE_SECONDS = 10.0
 
 
@@ -150,6 +152,7 @@ class Scheduler:
     def _forget_unloaded(self) -> None:
         for model in self._forgotten:
             self.cache.forget(model)
+            self._sharing.forget(model)
         self._forgotten.clear()
 
     def _drop_cancelled(self) -> None:
@@ -177,7 +180,12 @@ class Scheduler:
         kept: deque[tuple[Request, Runner]] = deque()
         while self._waiting:
             request, runner = self._waiting.popleft()
-            admitted = len(self._running) < self.limits.running and self._try_admit(request, runner)
+            try:
+                admitted = len(self._running) < self.limits.running and self._try_admit(request, runner)
+            except Exception as error:
+                log.exception("A request could not be admitted")
+                request.fail(f"The engine could not begin this request ({type(error).__name__}: {error}).")
+                continue
             if not admitted:
                 kept.append((request, runner))
         self._waiting = kept
@@ -187,7 +195,7 @@ class Scheduler:
         source, hit = self._longest_prefix(prompt, id(runner)) if not request.scores_prompt else (None, 0)
         mine = [running for running in self._running if running.runner is runner]
         coming = max((common_prefix(running.known, prompt) for running in mine if running.left > 1), default=0)
-        if not request.scores_prompt and coming - hit >= _WORTH_SHARING:
+        if not request.scores_prompt and coming - hit >= _WORTH_WAITING:
             return False
         capacity = len(prompt) + min(request.max_tokens, 256)
         size = capacity * runner.bytes_per_token
@@ -276,8 +284,7 @@ class Scheduler:
 
     def _sample(self, ready: Sequence[tuple[_Running, int]], logits: Tensor) -> None:
         for running, _ in [pair for pair in ready if pair[0].request.max_tokens == 0]:
-            running.request.finish_unsampled()
-            self._finish(running)
+            self._finish(running, Update(finish_reason="length"))
         ready = [pair for pair in ready if pair[0].request.max_tokens > 0]
         if not ready:
             return
@@ -296,17 +303,20 @@ class Scheduler:
             self._append(running, result)
 
     def _append(self, running: _Running, result: Sampled) -> None:
-        if running.request.push(result):
-            self._finish(running)
-            return
-        if running.length == running.buffer.capacity:
-            self._grow(running)
-        running.buffer.ids[running.length] = result.token
-        running.length += 1
+        update = running.request.take(result)
+        if update.finish_reason is None:
+            if running.length == running.buffer.capacity:
+                self._grow(running)
+            running.buffer.ids[running.length] = result.token
+            running.length += 1
+            running.request.listener(update)
+        else:
+            self._finish(running, update)
 
-    def _finish(self, running: _Running) -> None:
+    def _finish(self, running: _Running, update: Update) -> None:
         with self._work:
             self._release(running)
+        running.request.listener(update)
 
     def _grow(self, running: _Running) -> None:
         request, old = running.request, running.buffer

@@ -21,6 +21,8 @@ from envs.base import Options, StepOutcome
 from envs.isolated_child import Child, ChildError
 
 STEP_SECONDS = 60.0
+OPEN_SECONDS = 60.0
+"""What opening may take at least: a new process starts and imports its environment first."""
 IDLE_LIMIT = 4
 MEMORY_LIMIT = 4 * 1024**3
 """Bytes of address space of a child and of what it starts."""
@@ -178,7 +180,9 @@ class IsolatedEnvironment:
             if self._child is None:
                 raise EnvironmentCrashed(f"The environment {self.task.env} of task {self.task.id} is closed or gone.")
             try:
-                reply = self._child.ask(request, self._deadline)
+                is_opening = request["do"] == "open"
+                seconds = max(self._deadline, OPEN_SECONDS) if is_opening else self._deadline
+                reply = self._child.ask(request, seconds)
                 return _checked(reply)
             except ChildError as error:
                 problem = str(error)

@@ -120,14 +120,14 @@ def test_a_long_action_is_cut_in_the_sentence(hostile: EnvironmentPool) -> None:
 
 
 def test_a_step_that_hangs_ends_at_its_deadline_with_all_that_it_started() -> None:
-    with EnvironmentPool(deadline=10, deadlines={"hostile": 0.7}, command=HOSTILE) as pool:
+    with EnvironmentPool(deadline=10, deadlines={"hostile": 1.5}, command=HOSTILE) as pool:
         environment = pool.open(TASK, {})
         environment.start()
         pids = [int(environment.step(action).observation) for action in ("pid", "spawn", "spawn")]
         began = time.monotonic()
-        with pytest.raises(EnvironmentCrashed, match=r"longer than 0\.7 seconds"):
+        with pytest.raises(EnvironmentCrashed, match=r"longer than 1\.5 seconds"):
             environment.step("hang")
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 6
         assert all(is_gone(pid) for pid in pids)
     assert zombies() == []
 
@@ -314,10 +314,10 @@ def test_starting_and_ending_many_children_leaks_no_descriptor() -> None:
 
 
 def test_a_child_that_cannot_even_listen_is_killed_with_all_that_it_started() -> None:
-    with EnvironmentPool(deadline=10, deadlines={"hostile": 0.7}, command=HOSTILE) as pool:
+    with EnvironmentPool(deadline=10, deadlines={"hostile": 1.5}, command=HOSTILE) as pool:
         environment = pool.open(TASK, {})
         environment.start()
         pids = [int(environment.step(action).observation) for action in ("pid", "spawn")]
-        with pytest.raises(EnvironmentCrashed, match=r"longer than 0\.7 seconds"):
+        with pytest.raises(EnvironmentCrashed, match=r"longer than 1\.5 seconds"):
             environment.step(f"die {int(signal.SIGSTOP)}")
         assert all(is_gone(pid) for pid in pids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from data.errors import BadInput, Refused, UnknownName
+from data.errors import BadInput, Refused, Unavailable, UnknownName
 from data.events import EpisodeStarted, Event, EventBody, RunCreated
 from data.filters import describe
 from data.rows import EpisodePage
@@ -27,7 +27,9 @@ from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
 from retro_dash.agent.policies import EXPERT, ModelServer, make_policy, policy_choices
 from retro_dash.agent.rollout import Limits, Player, fork_episode
+from retro_dash.evaluating import read_report
 from retro_dash.ids import new_id
+from retro_dash.jobs import Jobs
 from retro_dash.live import LiveEpisode
 from retro_dash.present import episode_markdown, page_episode, public_metadata
 from retro_dash.settings import Settings
@@ -60,6 +62,10 @@ class EngineHandle(ModelServer, Protocol):
 
     def status(self) -> dict[str, JsonValue]: ...
 
+    def load_adapter(self, name: str, path: Path) -> None: ...
+
+    def unload_adapter(self, name: str) -> None: ...
+
 
 class Service:
     """One store, one pool of environments, one engine, the live episodes."""
@@ -67,6 +73,7 @@ class Service:
     def __init__(self, settings: Settings, store: Store, engine: EngineHandle | None = None) -> None:
         self.settings, self.store, self.engine = settings, store, engine
         self.pool = EnvironmentPool()
+        self.jobs = Jobs(settings.home, store, self._engine_url)
         self._live: OrderedDict[str, LiveEpisode] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -113,6 +120,7 @@ class Service:
             "home": str(self.settings.home),
             "engine": engine,
             "live": {"open": len(self._live), "busy": busy},
+            "runs": dict(self.jobs.counts()),
             "storage": {"read_only": self.store.read_only_reason},
         }
 
@@ -268,6 +276,64 @@ class Service:
         episode = self.store.episode(episode_id)
         return replay_episode(episode, lambda task: self.pool.open(task, episode.options))
 
+    # Background runs and adapters
+
+    def run_dataset(
+        self,
+        kind: str,
+        config: dict[str, JsonValue],
+        filter_text: str,
+        split: str | None,
+        count: int | None,
+        seed: int,
+    ) -> Iterator[str]:
+        """The JSON lines of a new run's dataset: whole episodes to train on, else tasks. Raises BadInput for none."""
+        if kind == "train":
+            ids = self.store.episode_ids(filter_text)
+            if not ids:
+                raise BadInput(f"The filter {filter_text!r} finds no episodes to train on. Widen it or collect some.")
+            return (self.store.episode(id_, with_tokens=True).model_dump_json() for id_ in ids)
+        env = str(config.get("env", ""))
+        if split is not None or not filter_text:
+            tasks = bundled_tasks(env, _known_split(environment_kind(env), split))
+        else:
+            rows = [self.store.episode(id_) for id_ in self.store.episode_ids(filter_text)]
+            tasks = list({e.task.id: e.task for e in rows if e.task.env == env}.values())
+        if count is not None and count < len(tasks):
+            tasks = random.Random(seed).sample(tasks, count)  # noqa: S311 - a draw of tasks, no secret
+        if not tasks:
+            raise BadInput(
+                f"The filter {filter_text!r} finds no {env} episodes, so there are no tasks to play again."
+            )
+        return (task.model_dump_json() for task in tasks)
+
+    def report(self, run_id: str) -> dict[str, JsonValue] | None:
+        """The report of a finished evaluation; None before it is finished."""
+        return read_report(self.jobs.folder(run_id))
+
+    def load_adapter(self, name: str) -> dict[str, JsonValue]:
+        """Let the engine serve a published adapter by its name. Raises UnknownName, Unavailable, EngineError."""
+        adapter = next((a for a in self.store.adapters() if a.name == name), None)
+        if adapter is None:
+            raise UnknownName("adapter", name, [a.name for a in self.store.adapters()])
+        self._needed_engine().load_adapter(name, Path(adapter.path))
+        return self.status()
+
+    def unload_adapter(self, name: str) -> dict[str, JsonValue]:
+        """Stop serving an adapter; requests in flight finish."""
+        self._needed_engine().unload_adapter(name)
+        return self.status()
+
+    def _needed_engine(self) -> EngineHandle:
+        if self.engine is None:
+            raise Unavailable("No engine runs here. Start the dashboard without --engine none.")
+        return self.engine
+
+    def _engine_url(self) -> str | None:
+        status = self.engine.status() if self.engine else {}
+        url = status.get("url")
+        return str(url) if url and status.get("state") == "ready" else None
+
     def close(self) -> None:
         """Interrupt live episodes (they can be continued) and free everything."""
         with self._lock:
@@ -275,6 +341,7 @@ class Service:
             self._live.clear()
         for live in lives:
             live.close()
+        self.jobs.close()
         self.pool.close()
         self.store.close()
 

@@ -22,7 +22,8 @@ function isTyping(target) {
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
-  if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  if (isTyping(event.target)) return void (event.key === "Escape" && event.target.blur());
+  if (document.querySelector("dialog[open]")) return;
   const key = pressed(event);
   if (key === "Enter" && event.target.closest?.("button, a, summary")) return;
   const binding = bindings.find((one) => matches(one.keys, key) && one.when());

@@ -5,6 +5,7 @@ import { age, button, fill, h, keyed, number, plural, setEnabled, setText, sign,
 import { filterLine } from "./filter.js";
 
 const PAGE = 50;
+const REFRESH_MS = 4000;
 const COLUMNS = [
   { key: "state", label: "Outcome" }, { key: "env", label: "Env" }, { key: "task", label: "Task" }, { key: "trials", label: "Trials" },
   { key: "gain", label: "Best gain", title: "The most that the reward rose after one reflection" }, { key: "planner", label: "Planner" }, { key: "reflector", label: "Reflector" },
@@ -97,6 +98,7 @@ export function drawList(element, { onOpen, onQuery }) {
     setEnabled(previous, query.page > 0);
     setEnabled(next, from + rows.length < total);
     table.hidden = !rows.length;
+    table.classList.toggle("no-labels", rows.every((row) => !row.labels?.length));
     empty.hidden = true;
     if (!rows.length) showEmpty();
     select(rows.find((row) => row.id === selected)?.id ?? null);
@@ -108,6 +110,21 @@ export function drawList(element, { onOpen, onQuery }) {
       : [h("p", {}, h("strong", {}, "No episodes yet.")), h("p", {}, "Everything that is played is kept here: its trials, the reflections between them, and what each reflection gained."),
         h("a", { class: "button primary", href: "/" }, "Play the first one")]);
   }
+
+  // Rows on the screen stay true; new episodes are announced, not pushed in under the eyes.
+  async function refresh() {
+    if (document.hidden || element.hidden || !rows.some((row) => row.state === "running")) return;
+    const { filter, sort, page } = query;
+    const mine = asked;
+    const now = await get("/episodes", { filter, sort, limit: PAGE, offset: page * PAGE }).catch(() => null);
+    if (!now || mine !== asked) return;
+    const byId = new Map(now.rows.map((row) => [row.id, row]));
+    rows = rows.map((row) => byId.get(row.id) ?? row);
+    showRows();
+    const more = now.total - total;
+    if (more > 0) fill(status, status.textContent, " · ", button(`${plural(more, "new episode")}`, () => show(query), { class: "link" }));
+  }
+  setInterval(refresh, REFRESH_MS);
 
   function select(id) {
     selected = id;

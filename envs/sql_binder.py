@@ -238,6 +238,8 @@ class Binder:
         before = {name for source in scope.sources for name in source.columns}
         self._source(join.this, scope, joins)
         joins.append(join)
+        if join.side == "FULL":
+            raise SqlError("FULL OUTER JOIN does not exist in MySQL; use a UNION of a LEFT JOIN and a RIGHT JOIN")
         aliases = [source.alias for source in scope.sources if source.alias]
         if len(set(aliases)) != len(aliases):
             raise SqlError(f"Not unique table/alias: '{aliases[-1]}'")

@@ -130,6 +130,15 @@ def group_concat(generator: Generator, node: exp.Expr) -> str:
     return generator.func("GROUP_CONCAT", inner, text)
 
 
+def count(generator: Generator, node: exp.Expr) -> str:
+    """MySQL counts different combinations of columns, leaving out those with a NULL."""
+    columns = node.this.expressions if isinstance(node.this, exp.Distinct) else []
+    if len(columns) < 2:
+        return generator.function_fallback_sql(node)  # type: ignore[arg-type]
+    parts = [part for column in columns for part in (column, exp.Literal.string("\x1f"))]
+    return f"COUNT(DISTINCT {generator.func('concat', *parts)} COLLATE {COLLATION})"
+
+
 def anonymous(generator: Generator, node: exp.Expr) -> str:
     name = node.name.lower()
     if name in ("adddate", "subdate") and len(node.expressions) == 2:
@@ -156,6 +165,7 @@ class Engine(SQLite):
             exp.Collate: collate,
             exp.Concat: call("concat"),
             exp.ConcatWs: call("concat_ws"),
+            exp.Count: count,
             exp.CurrentDate: call("curdate"),
             exp.CurrentTimestamp: call("mysql_now"),
             exp.DateAdd: add_unit(1),

@@ -94,6 +94,8 @@ def rows(zoo: tuple[Schema, sqlite3.Connection], query: str) -> str:
         ("SELECT zoo.keeper.name FROM zoo.keeper WHERE id = 1", "[('Ann',)]"),
         ("SELECT ROW_NUMBER() OVER (ORDER BY weight) FROM animal", "[(1,), (2,), (3,)]"),
         ("SELECT name FROM keeper WHERE id <=> NULL", "[]"),
+        ("SELECT COUNT(DISTINCT name, keeper_id), COUNT(DISTINCT name, seen) FROM animal", "[(3, 2)]"),
+        ("SELECT COUNT(DISTINCT name, 1) FROM animal", "[(2,)]"),
         ("SELECT 1 = '1a', NULL IS NULL, NOT 1", "[(1, 1, 0)]"),
     ],
 )  # fmt: skip
@@ -121,6 +123,8 @@ def test_a_mysql_query_answers_as_mysql_would(
         ("SELECT 1 FROM sqlite_master", "Table 'zoo.sqlite_master' doesn't exist"),
         ("SELECT rowid FROM animal", "Unknown column 'rowid' in 'field list'"),
         ("SELECT `nam` FROM animal", "Unknown column 'nam' in 'field list'"),
+        ("SELECT 1 FROM animal FULL OUTER JOIN keeper ON 1",
+         "FULL OUTER JOIN does not exist in MySQL; use a UNION of a LEFT JOIN and a RIGHT JOIN"),
         ("SELECT 1 UNION SELECT 1, 2", "The used SELECT statements have a different number of columns"),
         ("SELECT 1 FROM animal, animal", "Not unique table/alias: 'animal'"),
         ("SELECT load_extension('x')", "FUNCTION zoo.load_extension does not exist"),

@@ -26,6 +26,7 @@ from store_examples import (
 
 from data.errors import BadInput, Refused, StorageError
 from data.events import EpisodeStarted
+from data.journal import Journal
 from data.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -354,6 +355,27 @@ def test_a_label_is_in_the_journal_when_append_returns_and_not_when_it_was_refus
             store.append([run(label_made("refused")), run(turn_taken(1, 1, "nowhere"))])
         lines = (tmp_path / "journal/labels.jsonl").read_text().splitlines()
     assert [json.loads(line)["body"]["label"]["id"] for line in lines] == ["kept"]
+
+
+def test_a_label_that_the_journal_cannot_take_is_not_stored(tmp_path: Path) -> None:
+    run = Numbered("labels")
+    with Store.open(tmp_path) as store:
+        (tmp_path / "journal/labels.jsonl").mkdir(parents=True)
+        label = run(label_made("late"))
+        with pytest.raises(StorageError, match="did not take the write"):
+            store.append([label])
+        assert store.labels() == ()
+        (tmp_path / "journal/labels.jsonl").rmdir()
+        assert store.append([label]) == 1
+
+
+def test_what_the_database_refused_is_cut_from_the_journal_again(tmp_path: Path) -> None:
+    run = Numbered("labels")
+    journal = Journal(tmp_path / "journal/labels.jsonl")
+    kept = run(label_made("kept"))
+    journal.write([kept])
+    journal.cut(journal.write([run(label_made("refused"))]))
+    assert journal.read().events == (kept,)
 
 
 def test_a_snapshot_is_a_whole_store(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ _NAME = re.compile(r"\b[a-z]+ \d+\b")
 _NOT_YET = re.compile(
     r"not (?:been )?(?:searched|checked|looked at|visited)|unsearched|unvisited|remain|still to|left to"
 )
+_PUT_AWAY = re.compile(r"\b(?:put|plac|mov)\w*\b")
+"""What follows is where things go, not where they are."""
 _IN_VAIN = re.compile(r"\b(?:no|not|never|without|nothing|empty|in vain|already)\b|n't\b")
 
 
@@ -49,6 +51,11 @@ class Errand:
     """clean, heat, cool or nothing."""
     count: int = 1
     is_light: bool = False
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Object types to look for."""
+        return (self.target, self.goal) if self.is_light else (self.target,)
 
 
 def read_errand(sentence: str) -> Errand | None:
@@ -72,25 +79,29 @@ class Lessons:
 
 
 def read_lessons(reflections: Sequence[str], errand: Errand, receptacles: Sequence[str]) -> Lessons:
-    """Read sentences that name receptacles of this room: said with `no`, `not`, `without`.. they were searched in
-    vain; said with the object's type it was seen there."""
+    """Read sentences that name receptacles of this room. The object's type with a place says that it was seen there,
+    unless `no`, `not`, `without`.. stands before it: then the places named were searched in vain."""
     lessons = Lessons()
-    for sentence in re.split(r"[.;\n]", " ".join(reflections).lower()):
+    for whole in re.split(r"[.;!?\n]", " ".join(reflections).lower()):
+        sentence = _PUT_AWAY.split(whole, maxsplit=1)[0]
         named = [name for name in _NAME.findall(sentence) if name in receptacles]
         if not named or _NOT_YET.search(sentence):
             continue
-        if _IN_VAIN.search(sentence):
+        found = {kind: _seen_in(sentence, kind, named) for kind in errand.wanted}
+        for kind, spots in found.items():
+            lessons.seen.setdefault(kind, []).extend(spots)
+        if not any(found.values()) and _IN_VAIN.search(sentence):
             lessons.in_vain += named
-            continue
-        for kind in (errand.target, errand.goal) if errand.is_light else (errand.target,):
-            pairs = re.findall(
-                rf"\b{kind}(?: \d+)? (?:was |is |were |are )?(?:in|on|at|from|to) (?:the )?(\w+ \d+)", sentence
-            )
-            spots = [name for name in pairs if name in receptacles]
-            if not spots and re.search(rf"\b{kind}\b", sentence) and not pairs:
-                spots = named[:1]
-            lessons.seen.setdefault(kind, []).extend(name for name in spots if name.split()[0] != errand.goal)
     return lessons
+
+
+def _seen_in(sentence: str, kind: str, named: list[str]) -> list[str]:
+    """Receptacles in which the sentence says that there is an object of the kind."""
+    pairs = re.finditer(rf"\b{kind}(?: \d+)? (?:was |is |were |are )?(?:in|on|at|from) (?:the )?(\w+ \d+)", sentence)
+    spots = [pair[1] for pair in pairs if pair[1] in named and not _IN_VAIN.search(sentence[: pair.start()])]
+    if not spots and re.search(rf"\b{kind}\b", sentence) and not _IN_VAIN.search(sentence):
+        return named[:1]
+    return spots
 
 
 class SearchingExpert:
@@ -259,7 +270,7 @@ class _Review:
 
     def __init__(self, errand: Errand, memory: RoomMemory, lessons: Lessons, trial: Trial) -> None:
         self._errand, self._memory, self._trial = errand, memory, trial
-        wanted = {errand.target, errand.goal} if errand.is_light else {errand.target}
+        wanted = errand.wanted
         self._seen = {
             item: spot
             for item, spot in memory.first_seen.items()

@@ -184,7 +184,13 @@ def test_a_reflection_names_a_repeated_action() -> None:
 @pytest.mark.parametrize(
     ("reflection", "seen", "in_vain"),
     [
-        ("The mug is in cabinet 2!", ["drawer 1", "cabinet 2"], []),
+        ("The mug is in cabinet 2!", ["cabinet 2"], []),
+        ("I saw mug 2 in drawer 1, but I did not take it.", ["drawer 1"], []),
+        ("I saw mug 1 in drawer 1, mug 2 in cabinet 1.", ["drawer 1", "cabinet 1"], []),
+        ("I did not see the mug in drawer 1.", [], ["drawer 1"]),
+        ("I should have put the mug in cabinet 2.", [], []),
+        ("Take the mug from drawer 1 and put it in cabinet 2.", ["drawer 1"], []),
+        ("There was no mug in drawer 1, microwave 1.", [], ["drawer 1", "microwave 1"]),
         ("I found a mug on drawer 1 but ran out of time.", ["drawer 1"], []),
         ("I should have taken mug 2 from drawer 1 and heated it.", ["drawer 1"], []),
         ("I checked drawer 1 and countertop 1 but didn't find the mug.", [], ["drawer 1", "countertop 1"]),
@@ -197,8 +203,7 @@ def test_a_reflection_names_a_repeated_action() -> None:
 def test_other_peoples_wording_is_understood_too(reflection: str, seen: list[str], in_vain: list[str]) -> None:
     receptacles = ["cabinet 2", "cabinet 1", "countertop 1", "drawer 1", "microwave 1"]
     lessons = read_lessons([reflection], Errand("mug", "shelf", "heat"), receptacles)
-    assert set(lessons.seen.get("mug", [])) <= set(seen)
-    assert bool(lessons.seen.get("mug")) == bool(seen)
+    assert lessons.seen.get("mug", []) == seen
     assert lessons.in_vain == in_vain
 
 

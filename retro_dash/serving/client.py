@@ -131,6 +131,7 @@ class EngineClient:
         temperature: float = 0.0,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        ignore_eos: bool = False,
         on_text: OnText | None = None,
         should_stop: ShouldStop | None = None,
     ) -> EngineCompletion:
@@ -140,6 +141,7 @@ class EngineClient:
             "prompt": list(prompt_ids),
             "logprobs": 0,
             "return_token_ids": True,
+            "ignore_eos": ignore_eos,
         }
         collected = _Collected("/v1/completions", max_tokens, on_text)
         self._stream(body, collected, should_stop)

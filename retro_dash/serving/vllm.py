@@ -29,7 +29,14 @@ def find_vllm(folder: Path) -> Path:
 
 
 def vllm_launch(
-    python: Path, model: str, name: str, *, context_length: int | None = None, kv_gib: int = 2, lora_rank: int = 16
+    python: Path,
+    model: str,
+    name: str,
+    *,
+    dtype: str = "auto",
+    kv_gib: int = 2,
+    lora_rank: int = 16,
+    options: Sequence[str] = (),
 ) -> Launch:
     """Serves `model` (a folder) as `name` on loopback, with adapters by name and no documentation pages."""
 
@@ -38,8 +45,7 @@ def vllm_launch(
         where = ["--host", "127.0.0.1", "--port", str(port), "--disable-fastapi-docs"]
         what = ["--model", model, "--served-model-name", name, "--max-num-batched-tokens", "32768"]
         adapters = ["--enable-lora", "--max-lora-rank", str(lora_rank)]
-        length = ["--max-model-len", str(context_length)] if context_length else []
-        return [*server, *where, *what, *adapters, *length, "--block-size", "32", "--disable-log-requests"]
+        return [*server, *where, *what, *adapters, "--dtype", dtype, "--block-size", "32", *options]
 
     def environment(key: str) -> dict[str, str]:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,8 +81,6 @@ def client(engine_process: EngineProcess) -> EngineClient:
 
 
 def tiny_launch(folder: Path, *options: str) -> Launch:
-    import sys
-
     def command(port: int) -> list[str]:
         serve = [sys.executable, "-m", "retro_dash.serving.embedded", "--model-dir", str(folder), "--port", str(port)]
         return [*serve, "--dtype", "float32", "--threads", "1", "--die-with", str(os.getpid()), *options]

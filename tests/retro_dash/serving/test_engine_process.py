@@ -1,0 +1,113 @@
+"""An engine process comes up, comes back after a crash, and is never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.errors import EngineError, Unavailable
+from retro_dash.serving.process import EngineProcess, Launch, end_left_behind, read_record, write_record
+
+SERVER = """
+import sys, http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"{}")
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def launch(code: str = SERVER, seconds: float = 90) -> Launch:
+    """A server without a model."""
+    return Launch(lambda port: [sys.executable, "-c", code, str(port)], lambda key: {}, seconds)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[EngineProcess]:
+    made = EngineProcess(tmp_path, launch())
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_killed_server_comes_back_at_another_address(process: EngineProcess) -> None:
+    served: list[str] = []
+    process.on_ready = lambda client: served.append(client.url)
+    process.wait_until_ready(90)
+    first = process.record
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    wait_for(lambda: process.state != "ready")
+    assert "exit code -9" in process.detail
+    with pytest.raises(EngineError, match=r"restarting|starting"):
+        process.client()
+    assert process.wait_until_ready(90).is_healthy()
+    assert process.record is not None
+    assert process.record.pid != first.pid
+
+
+def test_a_stopped_server_is_gone_with_its_record(process: EngineProcess) -> None:
+    process.wait_until_ready(90)
+    record = read_record(process.home)
+    assert record is not None
+    assert stat.S_IMODE((process.home / "engine.json").stat().st_mode) == 0o600
+    process.stop()
+    assert not psutil.pid_exists(record.pid)
+    assert read_record(process.home) is None
+    with pytest.raises(EngineError, match="stopped"):
+        process.client()
+
+
+def test_a_server_that_a_dead_hub_left_is_ended_but_a_stranger_with_its_pid_is_not(process: EngineProcess) -> None:
+    process.wait_until_ready(90)
+    record = process.record
+    assert record is not None
+    write_record(process.home, type(record)(record.url, record.key, record.pid, record.started - 60, record.command))
+    end_left_behind(process.home)
+    assert psutil.pid_exists(record.pid)
+    write_record(process.home, record)
+    end_left_behind(process.home)
+    wait_for(lambda: not psutil.pid_exists(record.pid) or psutil.Process(record.pid).status() == "zombie")
+
+
+def test_a_server_that_ends_at_once_is_reported_with_the_last_line_of_its_log(tmp_path: Path) -> None:
+    process = EngineProcess(tmp_path, launch("import sys; sys.exit('the model file is cut off')"))
+    process.start()
+    wait_for(lambda: process.state == "restarting")
+    assert "exit code 1: the model file is cut off" in process.detail
+    assert "Starting it again in 1 s" in process.detail
+    process.stop()
+
+
+def test_what_cannot_be_prepared_is_said_and_nothing_is_started(tmp_path: Path) -> None:
+    def prepare(progress: Callable[[str], None]) -> None:
+        progress("Downloading")
+        raise Unavailable("No package index answers.")
+
+    process = EngineProcess(tmp_path, launch(), prepare)
+    process.start()
+    with pytest.raises(EngineError, match=r"No package index answers."):
+        process.wait_until_ready(60)
+    assert process.record is None
+    process.stop()
+
+
+def test_an_embedded_engine_ends_with_its_hub(engine_process: EngineProcess) -> None:
+    assert engine_process.record is not None
+    command = engine_process.record.command
+    assert command[command.index("--die-with") + 1] == str(os.getpid())

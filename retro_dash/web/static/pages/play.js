@@ -1,12 +1,12 @@
 // Play: choose a task, step an agent, watch it fail, reflect and try again.
 
 import { get, post } from "../api.js";
-import { button, fill, h, keyed, number, setEnabled, setText, sign } from "../dom.js";
+import { button, fill, h, keyed, number, setEnabled, setText, sign, signed } from "../dom.js";
 import { bind } from "../keys.js";
 import { Live, viewOf } from "../live.js";
 import { drawSetup } from "../setup.js";
 import { drawTrials } from "../trials.js";
-import { outcome } from "../turns.js";
+import { gainBadge, outcome } from "../turns.js";
 import { drawWorld, panelOf } from "../worlds/index.js";
 
 const BUSY = new Set(["thinking", "acting", "reflecting"]);
@@ -290,20 +290,24 @@ function showEnd(page, state) {
   page.strip.setAttribute("aria-label", words || "No trials yet");
   keyed(page.strip, trials, (trial) => trial.index, () => h("span", { class: "mini" }), (element, trial) => {
     const [who, mark] = outcome(trial);
-    const key = `${who} ${trial.reward}`;
+    const before = episode.reflections.find((one) => one.after_trial === trial.index - 1);
+    const gain = before && before.gain !== null && before.gain !== undefined ? ` ${signed(before.gain)}` : "";
+    const key = `${who} ${trial.reward} ${gain}`;
     if (element.dataset.key === key) return;
     element.dataset.key = key;
     element.className = `mini ${who}`;
-    fill(element, trial.index > 1 ? h("i", {}, "◆") : null, `${trial.index} ${mark} `, trial.stop_reason ? number(trial.reward) : "");
+    fill(element, trial.index > 1 ? h("i", {}, before ? `◆${gain}` : "›") : null, `${trial.index} ${mark} `, trial.stop_reason ? number(trial.reward) : "");
   });
   const over = state?.phase === "finished";
   page.end.hidden = !over;
-  if (!over || page.end.dataset.key === episode.id + episode.state) return;
-  page.end.dataset.key = episode.id + episode.state;
+  const helped = episode?.reflections.findLast((one) => one.gain > 0);
+  const key = over ? JSON.stringify([episode.id, episode.state, helped?.gain]) : "";
+  if (!over || page.end.dataset.key === key) return;
+  page.end.dataset.key = key;
   const solved = trials.findIndex((trial) => trial.success) + 1;
   const say = solved ? `Solved in trial ${solved}${solved > 1 ? `, after ${solved - 1} reflection${solved > 2 ? "s" : ""}` : ""}.`
     : episode.state === "failed" ? `Not solved in ${trials.length} trials.` : `The episode ended: ${episode.state}.`;
-  fill(page.end, h("p", {}, h("span", { class: `sign ${solved ? "success" : "failure"}`, "aria-hidden": "true" }, solved ? "✓" : "✕"), " ", h("strong", {}, say)),
+  fill(page.end, h("p", {}, h("span", { class: `sign ${solved ? "success" : "failure"}`, "aria-hidden": "true" }, solved ? "✓" : "✕"), " ", h("strong", {}, say), helped ? gainBadge(helped) : null),
     h("div", { class: "tools row" }, h("a", { class: "button primary", href: `/episodes?episode=${encodeURIComponent(episode.id)}` }, "Compare its trials side by side"),
       h("span", { class: "dim small" }, "or fork any turn, or press O for a new episode")));
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from data.errors import TrainingError
-from data.types import Completion, Episode, Reflection, Trial, Turn
+from data.types import Completion, Episode, Reflection, StopReason, Trial, Turn
 from training.config import Role
 
 
@@ -90,18 +90,22 @@ class Cleaned:
     counts: SampleCounts
 
 
+NOT_PLAYED_OUT = {None, StopReason.STOPPED, StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR}
+"""Trials that ended for these reasons say nothing about the policy: their reward is nobody's merit or fault."""
+
+
 # -- from episodes ------------------------------------------------------------------------------------------------
 
 
 def trial_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
-    """Planner samples for RL: every finished trial whose turns have token ids and log-probabilities.
+    """Planner samples for RL: every trial that was played out, with its exact tokens and log-probabilities.
 
     Turns that a person wrote or changed are context, never the policy's choice.
     Raises TrainingError when a trial cannot be used for RL at all, and says why.
     """
     samples = []
     for trial in episode.trials:
-        if trial.stop_reason is None or trial.error is not None or not trial.turns:
+        if trial.stop_reason in NOT_PLAYED_OUT or not trial.turns:
             continue
         segments = _sampled_segments(trial, f"trial {trial.index} of episode {episode.id}")
         samples.append(
@@ -119,8 +123,8 @@ def trial_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
 
 
 def reflection_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
-    """Reflector samples for RL: every reflection of the reflector that was followed by a finished trial."""
-    rewards = {trial.index: trial.reward for trial in episode.trials if trial.stop_reason is not None}
+    """Reflector samples for RL: every reflection of the reflector between two trials that were played out."""
+    rewards = {trial.index: trial.reward for trial in episode.trials if trial.stop_reason not in NOT_PLAYED_OUT}
     samples = []
     for reflection in episode.reflections:
         before, after = rewards.get(reflection.after_trial), rewards.get(reflection.after_trial + 1)

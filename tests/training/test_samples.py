@@ -69,6 +69,15 @@ def test_a_reflection_carries_the_rewards_on_both_sides() -> None:
     assert (sample.reward_before, sample.reward, sample.role) == (0.25, 1.0, "reflector")
 
 
+@pytest.mark.parametrize("why", [None, StopReason.STOPPED, StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR])
+def test_a_trial_that_was_not_played_out_rewards_and_blames_nobody(why: StopReason | None) -> None:
+    whole = episode()
+    cut = whole.trials[1].model_copy(update={"stop_reason": why})
+    broken = whole.model_copy(update={"trials": (whole.trials[0], cut)})
+    assert [sample.id for sample in trial_samples(broken)] == ["e/trial/1"]
+    assert reflection_samples(broken) == []
+
+
 def test_demonstrations_imitate_valid_turns_of_solved_trials_and_reflections_proved_right() -> None:
     planner, reflector = demonstration_samples(episode())
     assert planner.policy_mask == (False, False, True, True, False, False, False, False, True)

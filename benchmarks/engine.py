@@ -2,9 +2,9 @@
 
     python -m benchmarks.engine [--model-dir DIR] [--json]
 
-Requests of one episode's kind: 603 prompt tokens, the first 506 shared, 24 output tokens at temperature 0.7. The engines
-take turns within a repeat, so that a busy machine slows all of them; the median over repeats is shown. vLLM joins when
-RETRO_VLLM_PYTHON or .venv-vllm is there. A second scenario lets one trial grow over 12 turns.
+Requests of one episode's kind: 603 prompt tokens, the first 506 shared, 24 output tokens at temperature 0.7. The
+engines take turns within a repeat, so that a busy machine slows all of them; the median over repeats is shown. vLLM
+joins when RETRO_VLLM_PYTHON or .venv-vllm is there. A second scenario lets one trial grow over 12 turns.
 """
 
 from __future__ import annotations

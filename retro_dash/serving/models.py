@@ -233,7 +233,7 @@ def _check_adapter(folder: Path, base: ServedModel) -> None:
     config = _read_json(folder / "adapter_config.json")
     if not (folder / "adapter_model.safetensors").is_file():
         raise BadFile(f"{folder} has no adapter_model.safetensors. Only safetensors are served.")
-    if config.get("peft_type") != "LORA" or config.get("auto_mapping"):
+    if config.get("peft_type") != "LORA" or "auto_map" in config:
         raise BadFile(f"{folder} is not a plain LoRA adapter (peft_type {config.get('peft_type')!r}).")
     named = str(config.get("base_model_name_or_path") or "")
     known = {base.name.lower(), base.path.name.lower()}

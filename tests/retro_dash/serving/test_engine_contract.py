@@ -19,6 +19,9 @@ from retro_dash.serving.client import EngineClient
 from retro_dash.serving.process import EngineProcess
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing:FutureWarning"
+)  # peft's, inside get_peft_model
 NAME = "tiny-llama"
 MESSAGES = [{"role": "user", "content": "You see a mug. Open the drawer 1."}]
 

@@ -82,8 +82,8 @@ def without_tokens(episode: Episode) -> Episode:
     """The episode as pages show it: token ids and log-probabilities left out."""
 
     def light(completion: Completion | None) -> Completion | None:
-        if completion is None or completion.token_ids is None:
-            return completion
+        if completion is None:
+            return None
         return completion.model_copy(update={"context_ids": None, "token_ids": None, "logprobs": None})
 
     trials = tuple(

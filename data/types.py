@@ -31,7 +31,7 @@ class StopReason(StrEnum):
     FAILED = "failed"
     """The environment ended the trial and the task was not solved (a wrong final answer, say)."""
     TURN_LIMIT = "turn_limit"
-    TOKEN_LIMIT = "token_limit"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105
     """The planner used up the tokens it may sample in one trial."""
     CONTEXT_LIMIT = "context_limit"
     """The growing sequence no longer fits the model's context."""

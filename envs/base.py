@@ -1,8 +1,8 @@
 """What every environment is: a task goes in, actions go in, observations and a reward come out.
 
 An `Environment` is single-use: one object plays one trial of one task, deterministic from the task. It raises
-`EnvironmentCrashed` only when it is broken; a bad action is an ordinary observation. An `Expert` is a pure function of
-what an agent may see, so that a forked or edited trial needs no hidden state.
+`EnvironmentCrashed` only when it is broken; a bad action is an ordinary observation. An `Expert` is a pure function
+of what an agent may see, so that a forked or edited trial needs no hidden state.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 import webbrowser
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,28 +19,16 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 
-from data.errors import Refused, StorageError
+from data.errors import Refused, RetroDashError, StorageError
+from retro_dash.address import HubAddress, find_hub
 from retro_dash.api import add_api
 from retro_dash.guard import Guard
 from retro_dash.service import VERSION, Service
 from retro_dash.settings import Settings
 
+CHECKPOINT_SECONDS = 300.0
+KEPT_BACKUPS = 3
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-
-
-@dataclass(frozen=True)
-class HubAddress:
-    """How to reach a running hub."""
-
-    url: str
-    token: str
-    pid: int
-    started: float
-    """Start time of the process, seconds since the epoch: tells it from another that got the same pid."""
-
-    @property
-    def sign_in_url(self) -> str:
-        return f"{self.url}/?token={self.token}"
 
 
 def build_app(service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS) -> Guard:
@@ -59,16 +46,6 @@ def build_app(service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS
     add_api(app, service)
     mounted = mount(app, service)
     return Guard(mounted, token, hosts)
-
-
-def find_hub(home: Path) -> HubAddress | None:
-    """The hub that runs on this home, if its process is alive and is the one that wrote the file."""
-    try:
-        known = HubAddress(**json.loads((home / "hub.json").read_text(encoding="utf-8")))
-        alive = abs(psutil.Process(known.pid).create_time() - known.started) < 1
-    except (OSError, ValueError, TypeError, psutil.Error):
-        return None
-    return known if alive else None
 
 
 def refuse_second_hub(home: Path) -> None:
@@ -116,10 +93,13 @@ def serve(settings: Settings, service: Service) -> None:
     )
     server = uvicorn.Server(config)
     _write_address(settings.home, address)
+    done = threading.Event()
+    threading.Thread(target=_maintain, args=(service, done), daemon=True, name="maintenance").start()
     threading.Thread(target=_announce, args=(server, address, settings.open_browser), daemon=True).start()
     try:
         server.run()
     finally:
+        done.set()
         (settings.home / "hub.json").unlink(missing_ok=True)
         service.close()
 
@@ -133,6 +113,21 @@ def _announce(server: uvicorn.Server, address: HubAddress, open_browser: bool) -
     has_screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if open_browser and has_screen:
         webbrowser.open(address.sign_in_url)
+
+
+def _maintain(service: Service, done: threading.Event) -> None:
+    """Keep the database's log short and a copy of each day at hand, which is what recovery starts from."""
+    backups = service.settings.home / "backups"
+    while not done.wait(CHECKPOINT_SECONDS):
+        try:
+            service.store.checkpoint()
+            today = backups / f"{datetime.now(UTC):%Y-%m-%d}.duckdb"
+            if not today.exists():
+                service.store.snapshot(today)
+                for old in sorted(backups.glob("????-??-??.duckdb"))[:-KEPT_BACKUPS]:
+                    old.unlink()
+        except (OSError, RetroDashError) as error:  # The store goes on read-only and recovers when there is room.
+            print(f"maintenance: {error}", file=sys.stderr, flush=True)
 
 
 def _write_address(home: Path, address: HubAddress) -> None:

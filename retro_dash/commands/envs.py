@@ -63,9 +63,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _print(report: ReplayReport) -> None:
-    print(
-        f"{report.trials_replayed} trials replayed, {report.trials_not_replayed} not, {report.compared} turns compared"
-    )
+    print(f"{report.trials_replayed} trials replayed, {report.trials_not_replayed} not")
+    print(f"{report.compared} turns compared")
     print(f"rewards agree      {report.rewards_agree} of {report.rewards_compared}")
     print(f"observations agree {report.observations_agree} of {report.observations_compared}")
     for note, number in report.notes.items():

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from data.rows import EpisodePage, EpisodeRow
 from data.store import Store
+from retro_dash.address import find_hub
 from retro_dash.client import HubClient
-from retro_dash.hub import find_hub
 from retro_dash.present import episode_markdown, page_episode
 from retro_dash.settings import Settings
 

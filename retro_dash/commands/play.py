@@ -22,10 +22,10 @@ from data.types import Episode, Run, RunState, Strategy, Task
 from envs import environment_kind
 from envs.base import Options
 from envs.isolated import EnvironmentPool
+from retro_dash.address import find_hub
 from retro_dash.agent.batch import Append, BatchPlan, is_broken, play_many
 from retro_dash.agent.policies import EXPERT, SCRIPTED, ModelServer, make_policy
 from retro_dash.client import HubClient
-from retro_dash.hub import find_hub
 from retro_dash.ids import new_id
 from retro_dash.present import episode_line
 from retro_dash.service import bundled_tasks, find_task, read_tasks

@@ -9,7 +9,6 @@ from data.events import MetricsLogged
 from data.types import Run
 from retro_dash.run_folder import EventLog, RunFolder, make_run_folder, read_events
 
-
 RUN = Run.model_validate(
     {
         "id": "run-1",

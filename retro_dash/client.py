@@ -18,7 +18,7 @@ from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageE
 from data.events import Event
 from data.rows import EpisodePage
 from data.types import Episode
-from retro_dash.hub import HubAddress, find_hub
+from retro_dash.address import HubAddress, find_hub
 
 _ERRORS: dict[str, type[RetroDashError]] = {
     "Refused": Refused,

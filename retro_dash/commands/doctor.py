@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from data.errors import RetroDashError
 from envs import ENVIRONMENTS, environment_kind
 from envs.sandbox import probe
-from retro_dash.hub import find_hub
+from retro_dash.address import find_hub
 from retro_dash.settings import Settings
 
 

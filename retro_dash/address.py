@@ -1,0 +1,34 @@
+"""Where a hub listens: the file `hub.json` of a home, which a hub writes and everybody else reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """How to reach a running hub."""
+
+    url: str
+    token: str
+    pid: int
+    started: float
+    """Start time of the process, seconds since the epoch: tells it from another that got the same pid."""
+
+    @property
+    def sign_in_url(self) -> str:
+        return f"{self.url}/?token={self.token}"
+
+
+def find_hub(home: Path) -> HubAddress | None:
+    """The hub that runs on this home, if its process is alive and is the one that wrote the file."""
+    try:
+        known = HubAddress(**json.loads((home / "hub.json").read_text(encoding="utf-8")))
+        alive = abs(psutil.Process(known.pid).create_time() - known.started) < 1
+    except (OSError, ValueError, TypeError, psutil.Error):
+        return None
+    return known if alive else None

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx

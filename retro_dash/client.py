@@ -7,25 +7,36 @@ hub.episodes("env:alfworld outcome:failed").total
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import JsonValue
 
 from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageError, Unavailable, UnknownName
 from data.events import Event
-from data.rows import EpisodePage
-from data.types import Episode
+from data.rows import EpisodePage, MetricSeries
+from data.types import Adapter, Episode, Run, Turn
 from retro_dash.address import HubAddress, find_hub
 
+SILENCE_SECONDS = 40.0
+"""A stream says that it is alive every 15 seconds; after this long without a word the line is broken."""
 _ERRORS: dict[str, type[RetroDashError]] = {
     "Refused": Refused,
     "StorageError": StorageError,
     "EngineError": EngineError,
     "Unavailable": Unavailable,
 }
+
+
+class HubLost(Unavailable):
+    """No answer from the hub, or it no longer knows our token: find it again."""
 
 
 class HubClient:
@@ -65,7 +76,7 @@ class HubClient:
         return EpisodePage.model_validate(self._json("GET", "/episodes", params=query))
 
     def episode(self, episode_id: str) -> dict[str, JsonValue]:
-        return self._json("GET", f"/episodes/{episode_id}")
+        return self._json("GET", f"/episodes/{_part(episode_id)}")
 
     def whole_episodes(self, filter_text: str = "") -> Iterator[Episode]:
         """Every episode of a filter with its token ids, one after the other."""
@@ -77,7 +88,109 @@ class HubClient:
                 yield Episode.model_validate_json(line)
 
     def markdown(self, episode_id: str) -> str:
-        return self._ask("GET", f"/episodes/{episode_id}/markdown").text
+        return self._ask("GET", f"/episodes/{_part(episode_id)}/markdown").text
+
+    def turns(self, episode_id: str, trial: int, start: int, stop: int) -> list[Turn]:
+        """Turns `start` to `stop` (from 1, `stop` not included) of a trial, without token ids."""
+        path = f"/episodes/{_part(episode_id)}/trials/{trial}/turns"
+        return [Turn.model_validate(turn) for turn in self._any("GET", path, params={"start": start, "stop": stop})]
+
+    def alignment(self, episode_id: str) -> dict[str, JsonValue]:
+        """The episode's trials side by side, as `retro_dash.web.align.align` gives them."""
+        return self._json("GET", f"/episodes/{_part(episode_id)}/alignment")
+
+    def replay(self, episode_id: str) -> dict[str, JsonValue]:
+        """Play the recorded actions again; says whether the environment answers the same."""
+        return self._json("POST", f"/episodes/{_part(episode_id)}/replay")
+
+    def filters(self) -> dict[str, JsonValue]:
+        """The fields of the filter language and their known values."""
+        return self._json("GET", "/filters")
+
+    # What can be played, and playing it
+
+    def environments(self) -> list[dict[str, Any]]:
+        return list(self._any("GET", "/environments"))
+
+    def tasks(
+        self, env: str, split: str | None = None, query: str = "", limit: int = 50, offset: int = 0
+    ) -> dict[str, Any]:
+        """A page of bundled tasks: `total` and `tasks`, without their gold answers."""
+        params = {"env": env, "split": split, "query": query, "limit": limit, "offset": offset}
+        return self._json("GET", "/tasks", params={key: value for key, value in params.items() if value is not None})
+
+    def random_task(self, env: str, split: str | None = None) -> dict[str, JsonValue]:
+        return self._json("GET", "/tasks/random", params={"env": env, **({"split": split} if split else {})})
+
+    def policies(self) -> dict[str, Any]:
+        """`planners` and `reflectors` that can be chosen now."""
+        return self._json("GET", "/policies")
+
+    def open_live(self, request: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Begin a live episode; `request` as in `retro_dash.service.LiveRequest`. Returns its whole state."""
+        return self._json("POST", "/live", json=request)
+
+    def live_state(self, episode_id: str) -> dict[str, JsonValue]:
+        return self._json("GET", f"/live/{_part(episode_id)}")
+
+    def live_list(self) -> list[dict[str, Any]]:
+        return list(self._any("GET", "/live"))
+
+    def press(self, episode_id: str, verb: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
+        """One verb of a live episode (step, reflect, fork, …). Returns its state, for a fork that of the child."""
+        return self._json("POST", f"/live/{_part(episode_id)}/{verb}", json=body or {})
+
+    def live_events(self, episode_id: str, cursor: int = 0) -> LiveEvents:
+        """What happens in a live episode after `cursor`, as it happens."""
+        return LiveEvents(self._http, self.url, f"/live/{_part(episode_id)}/events", cursor)
+
+    # Background runs, adapters
+
+    def runs(self, kinds: Sequence[str] = ()) -> list[Run]:
+        return [Run.model_validate(run) for run in self._any("GET", "/runs", params={"kind": list(kinds)})]
+
+    def run(self, run_id: str) -> Run:
+        return Run.model_validate(self._json("GET", f"/runs/{_part(run_id)}"))
+
+    def submit_run(self, request: dict[str, JsonValue], key: str | None = None) -> Run:
+        """Queue a run; `request` as in `retro_dash.api_runs.RunRequest`. The same `key` again gives the same run."""
+        headers = {"idempotency-key": key} if key else {}
+        return Run.model_validate(self._json("POST", "/runs", json=request, headers=headers))
+
+    def run_queue(self) -> list[str]:
+        return [str(run_id) for run_id in self._any("GET", "/runs/queue")]
+
+    def metrics(self, run_id: str, names: Sequence[str] = (), max_points: int = 1000) -> list[MetricSeries]:
+        params = {"name": list(names), "max_points": max_points}
+        path = f"/runs/{_part(run_id)}/metrics"
+        return [MetricSeries.model_validate(series) for series in self._any("GET", path, params=params)]
+
+    def run_log(self, run_id: str, lines: int = 100) -> str:
+        return self._ask("GET", f"/runs/{_part(run_id)}/log", params={"lines": lines}).text
+
+    def report(self, run_id: str) -> dict[str, Any] | None:
+        """The report of an evaluation; None before it is finished."""
+        report: dict[str, Any] | None = self._any("GET", f"/runs/{_part(run_id)}/report")
+        return report
+
+    def cancel_run(self, run_id: str) -> Run:
+        return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/cancel"))
+
+    def resume_run(self, run_id: str) -> Run:
+        return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/resume"))
+
+    def move_run(self, run_id: str, position: int) -> list[str]:
+        """Put a queued run at `position` (from 0) of the queue; returns the queue."""
+        return [str(one) for one in self._any("POST", f"/runs/{_part(run_id)}/move", json={"position": position})]
+
+    def adapters(self) -> list[Adapter]:
+        return [Adapter.model_validate(adapter) for adapter in self._any("GET", "/adapters")]
+
+    def load_adapter(self, name: str) -> dict[str, JsonValue]:
+        return self._json("POST", f"/adapters/{_part(name)}/load")
+
+    def unload_adapter(self, name: str) -> dict[str, JsonValue]:
+        return self._json("POST", f"/adapters/{_part(name)}/unload")
 
     def close(self) -> None:
         self._http.close()
@@ -91,17 +204,69 @@ class HubClient:
         self.close()
 
     def _json(self, method: str, path: str, **request: object) -> dict[str, JsonValue]:
-        answer: dict[str, JsonValue] = self._ask(method, path, **request).json()
+        answer: dict[str, JsonValue] = self._any(method, path, **request)
         return answer
+
+    def _any(self, method: str, path: str, **request: object) -> Any:
+        return self._ask(method, path, **request).json()
 
     def _ask(self, method: str, path: str, **request: object) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **request)  # type: ignore[arg-type]
         except httpx.HTTPError as error:
-            raise Unavailable(f"The hub at {self.url} does not answer ({error}). Is it still running?") from error
+            raise _lost(self.url, error) from error
         if answer.is_error:
             raise _error(answer)
         return answer
+
+
+class LiveEvents:
+    """An open stream of notices: iterate over it in one thread, `close` it from any."""
+
+    def __init__(self, http: httpx.Client, url: str, path: str, cursor: int) -> None:
+        self._http, self._url, self._path, self._cursor = http, url, path, cursor
+        self._answer: httpx.Response | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Notices with their `type` and `cursor`. Raises HubLost when the line breaks, nothing after `close`."""
+        timeout = httpx.Timeout(5.0, read=SILENCE_SECONDS)
+        try:
+            with self._http.stream("GET", self._path, params={"cursor": self._cursor}, timeout=timeout) as answer:
+                self._answer = answer
+                if answer.is_error:
+                    answer.read()
+                    raise _error(answer)
+                for line in answer.iter_lines():
+                    if self._closed:
+                        return
+                    if line.startswith("id: "):
+                        self._cursor = int(line[4:])
+                    elif line.startswith("data: "):
+                        yield {**json.loads(line[6:]), "cursor": self._cursor}
+        except httpx.HTTPError as error:
+            if not self._closed:
+                raise _lost(self._url, error) from error
+            return
+        if not self._closed:
+            raise HubLost(f"The hub at {self._url} ended the stream. Is it still running?")
+
+    def close(self) -> None:
+        """End the iteration at once, also while it waits."""
+        self._closed = True
+        if self._answer is not None:
+            connection = self._answer.extensions["network_stream"].get_extra_info("socket")
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def _lost(url: str, error: httpx.HTTPError) -> HubLost:
+    return HubLost(f"The hub at {url} does not answer ({error}). Is it still running?")
 
 
 def _error(answer: httpx.Response) -> RetroDashError:
@@ -110,6 +275,8 @@ def _error(answer: httpx.Response) -> RetroDashError:
         title, detail = str(problem["title"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return RetroDashError(f"The hub answered {answer.status_code}: {answer.text[:200]}")
+    if answer.status_code == 401:
+        return HubLost(detail)
     if title == "UnknownName":
         error = UnknownName("thing", "")
         error.args = (detail,)

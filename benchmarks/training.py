@@ -298,11 +298,12 @@ CONTENDERS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-def run_apart(name: str, steps: int, python: str) -> dict[str, Any]:
+def run_apart(name: str, steps: int, threads: int, python: str) -> dict[str, Any]:
     """Run one contender in its own process; `{"skipped": reason}` when it cannot run."""
     # As a module: a script's own folder would hide the package `training` behind this file.
     command = [python, "-m", "benchmarks.training", "--contender", name, "--steps", str(steps)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
+    command += ["--threads", str(threads)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
         return {
@@ -312,14 +313,14 @@ def run_apart(name: str, steps: int, python: str) -> dict[str, Any]:
     return result
 
 
-def compare(steps: int, rounds: int) -> dict[str, Any]:
+def compare(steps: int, rounds: int, threads: int) -> dict[str, Any]:
     """All contenders, in turns, so that other work on the machine meets them alike; each keeps its best round."""
     trl_python = os.environ.get("RETRO_TRL_PYTHON", sys.executable)
     tokens = sum(len(ids) for batch in batches_of(steps) for ids, _ in batch)
     best: dict[str, dict[str, Any]] = {}
     for _ in range(rounds):
         for name in CONTENDERS:
-            result = run_apart(name, steps, trl_python if name == "trl" else sys.executable)
+            result = run_apart(name, steps, threads, trl_python if name == "trl" else sys.executable)
             if "seconds" in result:
                 result["tokens_per_second"] = round(tokens / sum(result.pop("seconds")), 1)
                 result["tokens_per_cpu_second"] = round(tokens / sum(result.pop("cpu_seconds")), 1)
@@ -364,7 +365,7 @@ def main() -> None:
     if options.contender:
         print(json.dumps(CONTENDERS[options.contender](options.steps)))
         return
-    report = compare(options.steps, options.rounds)
+    report = compare(options.steps, options.rounds, options.threads)
     if options.json:
         print(json.dumps(report, indent=1))
         return

@@ -251,6 +251,17 @@ def test_a_runaway_query_ends_within_its_limit_and_a_second(session: SqliteSessi
     assert session.run("SELECT COUNT(*) FROM branch").rows == [(5,)]
 
 
+def test_a_loop_is_stopped_politely_and_a_long_answer_is_refused_without_losing_the_child(
+    session: SqliteSession,
+) -> None:
+    session.run("SELECT 1")
+    child = session._child
+    assert "interrupted" in str(session.run(RUNAWAY[1]).error)
+    assert "more than 100,000 rows" in str(session.run("SELECT a.loan_id FROM loan a, loan b, loan c").error)
+    assert "8 MiB" in str(session.run("SELECT REPEAT('x', 9000) FROM loan a, loan b").error)
+    assert session._child is child
+
+
 @pytest.mark.parametrize("raw", [
     "SELECT length(printf('%.*c', 2000000000, 'x'))",
     "SELECT length(replace(printf('%.*c', 9000000, 'x'), 'x', 'yyyyyyyyyyyyyyyyyyyyyyyy'))",

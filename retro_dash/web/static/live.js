@@ -27,6 +27,7 @@ export class Live {
   take(state) {
     this.detach();
     this.state = state;
+    if (state.error) this.onProblem(state.error);
     this.end = follow(`/live/${id(state.episode.id)}/events`, state.cursor, (event, cursor) => this.hear(event, cursor), (line) => {
       this.line = line;
       this.onChange("all");

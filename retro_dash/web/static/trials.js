@@ -83,19 +83,19 @@ function updatePending(place, item, state, acts) {
   const key = `${wanted} ${item.trial.turns.length}`;
   if (place.dataset.key !== key) {
     place.dataset.key = key;
-    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1) : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : []);
+    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1, item.episode.planner === "expert" ? "expert" : "planner") : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : []);
   }
   place.firstChild?.__write?.(state.partial?.role === "planner" ? state.partial.text : "", state.phase);
 }
 
 const THOUGHT_ACTION = /^\s*(?:thought(?:\s+\d+)?\s*:\s*)?([\s\S]*?)(?:(?:^|\n)\s*action(?:\s+\d+)?\s*:\s*([\s\S]*))?$/i;
 
-function pendingTurn(index) {
+function pendingTurn(index, who) {
   const thought = h("div", { class: "thought" });
   const code = h("code", {});
-  const action = h("div", { class: "action" }, sign("planner"), code);
+  const action = h("div", { class: "action" }, sign(who), code);
   const caret = h("span", { class: "caret", "aria-hidden": "true" });
-  const element = h("article", { class: "turn pending by-planner", "aria-label": `Turn ${index}, being written` },
+  const element = h("article", { class: `turn pending by-${who}`, "aria-label": `Turn ${index}, being written` },
     h("div", { class: "index" }, String(index)), h("div", { class: "said" }, thought, action), h("div", { class: "side" }));
   element.__write = (text, phase) => {
     const [, said = "", done] = THOUGHT_ACTION.exec(text) ?? [];

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from fixture_api import make_api
 from fixture_episodes import hostile_episode, kitchen_episode, many_episodes, question_episode
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from retro_dash.web import mount
 
@@ -66,7 +66,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Pages over 130 episodes, odd ones among them."""
-    scripts = (kitchen_episode(), question_episode(), hostile_episode())
+    broken = kitchen_episode("ep-broken")
+    broken = broken.model_copy(
+        update={"task": broken.task.model_copy(update={"id": "broken-1", "split": "zz broken"})}
+    )
+    scripts = (kitchen_episode(), question_episode(), hostile_episode(), broken)
     with serving(mount(make_api(many_episodes(), {one.task.id: one for one in scripts}, pace=0.004))) as url:
         yield url
 
@@ -88,13 +92,17 @@ class Watch:
         self.expected: tuple[str, ...] = ()
         """Parts of console messages that the test provokes."""
         self.wrongs: list[str] = []
-        page.on("console", lambda message: message.type == "error" and self.add(f"console: {message.text}"))
+        page.on("console", self.on_console)
         page.on("pageerror", lambda error: self.add(f"error: {error}"))
         page.on("requestfailed", self.on_failed)
         page.on("request", self.on_request)
 
     def add(self, wrong: str) -> None:
         self.wrongs.append(wrong)
+
+    def on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" or message.text.startswith("World panel"):
+            self.add(f"console: {message.text}")
 
     def on_failed(self, request: Request) -> None:
         # A stream or a poll is cut off when the page is left.

@@ -1,6 +1,7 @@
 """A small `/api/v1` over given episodes, so that the pages can be driven with odd data and at a set pace.
 
-Live episodes follow a script: the trials of a finished episode are played again, turn by turn.
+Live episodes follow a script: the trials of a finished episode are played again, turn by turn; in that of `ep-broken`
+the engine dies instead.
 """
 
 from __future__ import annotations
@@ -149,6 +150,11 @@ class LiveEpisode:
             await asyncio.sleep(self.pace)
 
     async def step(self, body: dict[str, Any]) -> None:
+        if self.script.id == "ep-broken":
+            await self.emit(
+                "error", message="The engine is gone. Nothing is lost: press Step to try this turn again."
+            )
+            return
         if not self.episode["trials"]:
             await self.next_trial({})
         trial = self.episode["trials"][-1]

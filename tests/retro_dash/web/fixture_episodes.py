@@ -304,16 +304,17 @@ def question_episode(id_: str = "ep-question", at: datetime = NOW) -> Episode:
 
 
 def hostile_episode(id_: str = "ep-hostile", at: datetime = NOW) -> Episode:
-    turns = [
-        turn(
-            n,
-            text,
-            text,
-            text,
-            view={"x": text, "receptacles": [{"name": text, "contents": [text]}], "admissible": [text]},
-        )
-        for n, text in enumerate(HOSTILE, start=1)
-    ]
+    def view(text: str) -> dict[str, Any]:
+        place = {"name": text, "state": "current", "is_open": True, "contents": [text]}
+        return {
+            "receptacles": [place],
+            "inventory": [text],
+            "location": text,
+            "admissible": [text],
+            "truth": {text: [text]},
+        }
+
+    turns = [turn(n, text, text, text, view=view(text)) for n, text in enumerate(HOSTILE, start=1)]
     everything = " ".join(HOSTILE)
     task = Task(id=HOSTILE[0], env="alfworld", split="zz <b>split</b>", instruction=everything)
     return Episode(

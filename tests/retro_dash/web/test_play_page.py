@@ -134,6 +134,14 @@ def test_an_episode_that_is_not_there_is_one_sentence_on_the_page(open_page: Ope
     expect(page.locator(".problem[role=alert]")).to_contain_text("There is no live episode called 'nothing'")
 
 
+def test_an_engine_that_dies_in_a_turn_is_one_sentence_and_the_turn_can_be_tried_again(open_page: OpenPage) -> None:
+    page = open_page("/?env=alfworld&split=zz broken&task=broken-1")
+    page.wait_for_selector(".tasks li[aria-selected=true]")
+    page.keyboard.press("s")
+    expect(page.locator(".problem[role=alert]")).to_contain_text("The engine is gone. Nothing is lost")
+    expect(page.locator(".verb-step")).to_have_attribute("aria-disabled", "false")
+
+
 def test_focus_and_open_parts_stay_while_tokens_stream(open_page: OpenPage) -> None:
     page = open_page(KITCHEN)
     page.wait_for_selector(".tasks li[aria-selected=true]")

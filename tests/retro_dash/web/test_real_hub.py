@@ -10,6 +10,7 @@ from conftest import OpenPage, serving
 from playwright.sync_api import Browser, expect
 
 from data.store import Store
+from envs import environment_kind
 from retro_dash.hub import build_app
 from retro_dash.service import Service
 from retro_dash.settings import Settings
@@ -58,6 +59,21 @@ def test_a_question_is_stepped_edited_and_found_in_the_table(open_page: OpenPage
     expect(page.locator(".answer")).to_contain_text("Right answer")
     page.goto(f"{hub}/episodes?filter=env:hotpotqa")
     expect(page.locator("tr[data-id]")).to_have_count(1)
+
+
+@pytest.mark.parametrize("env", ["alfworld", "hotpotqa", "intercode_sql", "intercode_bash"])
+def test_the_world_panel_of_every_environment_draws_what_that_environment_shows(
+    open_page: OpenPage, hub: str, env: str
+) -> None:
+    availability = environment_kind(env).check()
+    if not availability.works:
+        pytest.skip(availability.detail)
+    page = open_page(f"/?token=a-token-for-tests&env={env}", base=hub)
+    page.wait_for_selector(".tasks [aria-selected=true]")
+    page.keyboard.press("Shift+R")
+    expect(page.locator(".the-end")).to_contain_text("olved", timeout=60_000)
+    expect(page.locator(".world-view .tree")).to_have_count(0)
+    expect(page.locator(".world-view :is(.place, .paragraph, .tables, .file-tree)").first).to_be_visible()
 
 
 def test_a_page_without_the_token_asks_to_sign_in(hub: str, browser: Browser) -> None:

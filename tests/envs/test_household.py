@@ -142,6 +142,28 @@ def test_hot_and_cold_exclude_each_other_and_clean_adds_to_both() -> None:
     )
 
 
+def test_heating_ends_being_cool_and_cooling_ends_being_hot() -> None:
+    for state, wins in (("isCool", [True, False, True]), ("isHot", [False, True, False])):
+        game = kitchen(f"(exists (?o - object) ({state} ?o))")
+        play(game, "go to countertop 1", "take apple 1 from countertop 1", "go to fridge 1")
+        seen = []
+        for command in ("cool apple 1 with fridge 1", "heat apple 1 with microwave 1", "cool apple 1 with fridge 1"):
+            game.step(f"go to {command.partition(' with ')[2]}")
+            assert game.step(command) != NOTHING_HAPPENS
+            seen.append(game.won)
+        assert seen == wins
+
+
+def test_nothing_is_taken_from_or_put_into_what_is_closed() -> None:
+    game = kitchen()
+    assert play(game, "go to fridge 1", "take apple 2 from fridge 1") == NOTHING_HAPPENS
+    assert play(game, "go to countertop 1", "take apple 1 from countertop 1", "go to fridge 1") == (
+        "You arrive at fridge 1. The fridge 1 is closed."
+    )
+    assert play(game, "move apple 1 to fridge 1") == NOTHING_HAPPENS
+    assert play(game, "open fridge 1", "move apple 1 to fridge 1") == "You move the apple 1 to the fridge 1."
+
+
 def test_slicing_needs_a_held_knife_and_shows_when_the_slice_is_examined() -> None:
     game = kitchen()
     assert play(game, "go to countertop 1", "slice apple 1 with knife 1") == NOTHING_HAPPENS

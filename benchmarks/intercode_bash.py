@@ -21,14 +21,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from data.types import Task
+from data.types import StopReason, Task, Trial, Turn
 from envs import sandbox
 from envs.bash_reward import SOLVED
+from envs.experts.intercode_bash import BashExpert
 from envs.intercode_bash import KIND
 
 DATA = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "intercode" / "bash"
@@ -49,6 +51,57 @@ def gold_against_gold(tasks: Sequence[Task], options: Mapping[str, JsonValue]) -
         if reward < SOLVED:
             failed[task.id] = reward
     return {"tasks": len(tasks), "solved": len(tasks) - len(failed), "failed": failed}
+
+
+def expert_play(tasks: Sequence[Task], options: Mapping[str, JsonValue], expert: BashExpert) -> dict[str, Any]:
+    """Let the expert play a first trial, then a second one with and without its reflection where the first failed."""
+    solved, with_reflection, without = 0, [], []
+    for task in tasks:
+        first = _trial(task, options, expert, (), 1)
+        solved += first.success
+        if not first.success:
+            reflection = expert.reflect(task, (), first)
+            with_reflection.append(_trial(task, options, expert, (reflection,), 2))
+            without.append(_trial(task, options, expert, (), 2))
+    return {
+        "tasks": len(tasks),
+        "solved": solved,
+        "failed": len(without),
+        "second_trial": {
+            name: {
+                "solved": sum(trial.success for trial in trials),
+                "mean_reward": round(statistics.mean(trial.reward for trial in trials), 3) if trials else None,
+            }
+            for name, trials in {"with_reflection": with_reflection, "without": without}.items()
+        },
+    }
+
+
+def _trial(
+    task: Task, options: Mapping[str, JsonValue], expert: BashExpert, reflections: Sequence[str], index: int
+) -> Trial:
+    environment = KIND.open(task, options)
+    trial = Trial(index=index, prompt="", opening="", started_at=datetime.now(UTC))
+    try:
+        environment.start()
+        for number in range(1, KIND.turn_limit + 1):
+            move = expert.move(task, reflections, trial)
+            outcome = environment.step(move.action)
+            turn = Turn(
+                index=number,
+                thought=move.thought,
+                action=move.action,
+                observation=outcome.observation,
+                reward=outcome.reward,
+            )
+            success = outcome.stop is StopReason.SOLVED
+            update = {"turns": (*trial.turns, turn), "reward": outcome.reward, "success": success}
+            trial = trial.model_copy(update=update)
+            if outcome.stop is not None:
+                break
+    finally:
+        environment.close()
+    return trial
 
 
 def replay(
@@ -160,12 +213,15 @@ def main() -> int:
     result: dict[str, Any] = {"sandbox": found.detail, "overhead": overhead(arguments.commands)}
     bundled = [task for split in KIND.splits for task in KIND.bundled(split)]
     result["bundled_gold"] = gold_against_gold(bundled, {})
+    result["bundled_expert"] = expert_play(bundled, {}, BashExpert())
+    result["bundled_clumsy_expert"] = expert_play(bundled, {}, BashExpert(mistake_rate=1.0))
     if (arguments.data / "nl2bash_tasks.json").exists():
         options: dict[str, JsonValue] = {"trees": str(arguments.data), "observation_limit": 1_000_000}
         tasks = {task.id: task for task in KIND.read(arguments.data / "nl2bash_tasks.json", options)}
         with gzip.open(arguments.data / "results_gpt-4_multiturn.jsonl.gz", "rt") as lines:
             recorded = [json.loads(line) for line in lines]
         result["shared_gold"] = gold_against_gold(list(tasks.values()), options)
+        result["shared_expert"] = expert_play(list(tasks.values()), options, BashExpert())
         result["recorded_plain"] = replay(tasks, recorded, options, is_docker=False)
         result["recorded_docker"] = replay(tasks, recorded, options, is_docker=True)
     print(json.dumps(result, indent=None if arguments.json else 2))

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import BadInput
+from data.errors import BadInput, EnvironmentCrashed
 from envs.bash_trees import Snapshot, Tree, lay_out, snapshot
 from envs.sandbox import Limits, Mount, Slot, run
 
@@ -53,7 +53,10 @@ class Shell:
         self._limits = Limits(seconds=seconds)
         self._tops = tree.tops
         _sweep()
-        self._home = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        try:
+            self._home = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        except OSError as error:
+            raise EnvironmentCrashed(f"There is no room for the trial's files: {error}.") from error
         self.root = self._home / "root"
         self.cwd = "/"
         try:
@@ -66,20 +69,26 @@ class Shell:
         self.start = self.look()
 
     def run(self, command: str) -> Answer:
-        """Raises BadInput for a command that cannot be passed on (a NUL, too long)."""
+        """Raises BadInput for a command that cannot be passed on (a NUL, too long), EnvironmentCrashed when the files
+        are gone or no process can be started."""
         if not command.strip():
             raise BadInput("The command is empty; write one between the brackets.")
         # On the command's own first line, so that bash's messages count lines as people do.
         before = f"cd -- {shlex.quote(self._path(self.cwd))} 2>/dev/null; umask 022; {_TRAP}"
-        result = run(
-            ["/usr/bin/bash", "-c", before + self._command(command), "/bin/bash"],
-            mounts=self._mounts,
-            cwd=self._path("/"),
-            env={"HOME": self._path("/root"), "LANG": "C.UTF-8", "SHELL": "/bin/bash", "TERM": "dumb"},
-            limits=self._limits,
-            slot=self._slot,
-            unsafe_run_model_code_on_host=self._unsafe,
-        )
+        if not self.root.is_dir():
+            raise EnvironmentCrashed(f"The trial's files are gone: something removed {self.root}.")
+        try:
+            result = run(
+                ["/usr/bin/bash", "-c", before + self._command(command), "/bin/bash"],
+                mounts=self._mounts,
+                cwd=self._path("/"),
+                env={"HOME": self._path("/root"), "LANG": "C.UTF-8", "SHELL": "/bin/bash", "TERM": "dumb"},
+                limits=self._limits,
+                slot=self._slot,
+                unsafe_run_model_code_on_host=self._unsafe,
+            )
+        except OSError as error:
+            raise EnvironmentCrashed(f"The sandbox could not start a command: {error}.") from error
         text, cwd = _split(result.output)
         if cwd is not None:
             self.cwd = self._shown(cwd) or "/"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from data.errors import BadConfig, BadFile, Refused
+from data.errors import BadConfig, BadFile, EnvironmentCrashed, Refused
 from data.types import StopReason, Task
 from envs import sandbox
 from envs.intercode_bash import KIND, NO_COMMAND, BashEnvironment
@@ -221,6 +224,29 @@ def test_files_that_are_hard_to_remove_leave_nothing_behind(opened: Opener) -> N
     assert environment.step("submit").stop is StopReason.FAILED
     environment.close()
     assert _copies() == before
+
+
+@needs_sandbox
+def test_a_trial_whose_files_were_removed_by_others_is_broken_and_says_so(opened: Opener) -> None:
+    environment = opened()
+    for copy in Path(tempfile.gettempdir()).glob(f"retro-dash-bash-{os.getpid()}-*"):
+        shutil.rmtree(copy)
+    with pytest.raises(EnvironmentCrashed, match="files are gone"):
+        environment.step("execute[ls]")
+
+
+@needs_sandbox
+def test_copies_of_a_killed_hub_are_removed_by_the_next_one() -> None:
+    script = "from envs.intercode_bash import KIND; e = KIND.open(KIND.bundled('valid')[0], {}); e.start()"
+    kill = "; import os; print(os.getpid(), flush=True); os.kill(os.getpid(), 9)"
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", script + kill], cwd=root, capture_output=True, check=False)
+    (left,) = Path(tempfile.gettempdir()).glob(f"retro-dash-bash-{int(killed.stdout)}-*")
+    subprocess.run([sys.executable, "-c", script + "; e.close()"], cwd=root, check=True)
+    assert left.exists()  # another hub's, perhaps, in another container: only old ones go
+    os.utime(left, (0, 0))
+    subprocess.run([sys.executable, "-c", script + "; e.close()"], cwd=root, check=True)
+    assert not left.exists()
 
 
 def _copies() -> set[str]:

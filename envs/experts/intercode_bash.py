@@ -75,7 +75,7 @@ class BashExpert:
                 "I never ran a command: every action must be written as execute[COMMAND], and submit comes last. "
                 f"Next time I will run a command that uses {_listed(_parts(gold))}, and then submit."
             )
-        closest = max(commands, key=lambda command: -len(_missing(gold, command)))
+        closest = max(commands, key=lambda command: len(set(gold.split()) & set(command.split())))
         missing = _missing(gold, closest)
         if not missing:
             return _order_reflection(closest, commands, trial)
@@ -127,12 +127,12 @@ def _spoil(right: Plan) -> list[Plan]:
     plans = []
     if len(parts) > 1:
         plans.append(Plan(right.looks, " | ".join(parts[:-1]), "drops_a_stage", parts[-1]))
-    for match in re.finditer(r"(?<=\s)-{1,2}[A-Za-z][\w-]*", right.command):
+    for match in re.finditer(r"(?<=\s)-{1,2}[A-Za-z][\w-]*(?:=(?:'[^']*'|[^\s'|;&()]+))?", right.command):
         if _is_quoted(right.command, match.start()):
             continue
         end = match.end()
         if match[0] in _FLAGS_WITH_VALUE:
-            value = re.match(r"\s+(?:'[^']*'|\"[^\"]*\"|[^\s|;&()]+)", right.command[end:])
+            value = re.match(r"\s+(?:'[^']*'|\"[^\"]*\"|[^\s|;&()`]+)", right.command[end:])
             end += value.end() if value else 0
         elif match[0] in ("-exec", "-print0", "-0", "-c", "-o", "-e", "-a"):
             continue
@@ -192,7 +192,8 @@ def _command_thought(plan: Plan, reflections: Sequence[str]) -> str:
 
 def _names(left_out: str, reflections: Sequence[str]) -> bool:
     """Whether a reflection quotes what is left out, so that it will not be again."""
-    return any(_squeezed(left_out) in map(_squeezed, _QUOTED.findall(reflection)) for reflection in reflections)
+    quoted = [f" {_squeezed(text)} " for reflection in reflections for text in _QUOTED.findall(reflection)]
+    return any(f" {_squeezed(left_out)} " in text for text in quoted)
 
 
 def _listed(parts: Sequence[str]) -> str:

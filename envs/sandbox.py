@@ -24,8 +24,9 @@ from pathlib import Path
 from data.errors import BadInput, Refused, Unavailable
 from envs import sandbox_cgroups, sandbox_seccomp
 from envs.base import Availability
-from envs.sandbox_process import INSTALL, SandboxProcess, attend, launch, launch_on_host
+from envs.sandbox_process import INSTALL, SandboxProcess, launch, launch_on_host
 from envs.sandbox_types import Limits, Mount, SandboxResult, Slot
+from envs.sandbox_watch import attend
 
 __all__ = [
     "Limits",

@@ -1,33 +1,26 @@
-"""Starting a sandboxed process, reading what it says, ending all of it."""
+"""Starting a sandboxed process, and ending all of it."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import functools
 import json
 import os
 import resource
-import selectors
 import signal
 import subprocess
 import tempfile
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from typing import IO
 
 from data.errors import Unavailable
 from envs import sandbox_cgroups, sandbox_seccomp
 from envs.sandbox_bubblewrap import PATH, as_user, options, prepare_root, resource_limits
-from envs.sandbox_types import Limits, Mount, SandboxResult, Slot
+from envs.sandbox_types import Limits, Mount, Slot
 
-_WATCH_SECONDS = 0.05
 _KILL_SECONDS = 2.0
-_CHUNK = 65536
-_MOST_FILES = 20_000
 _NICENESS = 5
 _PR_SET_CHILD_SUBREAPER = 36
 INSTALL = (
@@ -193,125 +186,6 @@ def launch_on_host(
     words = ["/usr/bin/prlimit", *(f"--{name}={value}" for name, value in bounds.items()), *argv]
     process = _start(words, errors, has_stdin or is_long_lived, (), cwd=cwd, env={"PATH": PATH, **env})
     return SandboxProcess(process, None, None, None, errors)
-
-
-def attend(
-    child: SandboxProcess, stdin: bytes, limits: Limits, watched: Sequence[Path], started: float
-) -> SandboxResult:
-    """Feed and read `child` until it ends or passes a limit, then end all of it. `started` is monotonic seconds."""
-    output = bytearray()
-    ended_for = ""
-    deadline, next_look = started + limits.seconds, started + _WATCH_SECONDS
-    with _selector(child, stdin) as selector:
-        while not ended_for:
-            now = time.monotonic()
-            if now >= next_look:
-                next_look = now + _WATCH_SECONDS
-                if _is_over(child, limits, watched):
-                    ended_for = "limit"
-            if now >= deadline:
-                ended_for = "time"
-            for key, _ in selector.select(max(0.0, min(deadline, next_look) - now)):
-                if key.data == "end":
-                    ended_for = ended_for or "end"
-                elif key.data == "read" and not _read(child, output):
-                    selector.unregister(child.stdout)
-                elif key.data == "write":
-                    stdin = _feed(child, stdin, selector)
-            if len(output) > limits.output_bytes:
-                ended_for = "output"
-    child.end()
-    while len(output) <= limits.output_bytes and _read(child, output):
-        pass
-    is_over_limit = ended_for == "limit" or (child.group is not None and child.group.was_out_of_memory())
-    status = child.process.returncode
-    return SandboxResult(
-        output=bytes(output[: limits.output_bytes]),
-        returncode=status if status >= 0 else 128 - status,
-        timed_out=ended_for == "time",
-        is_truncated=len(output) > limits.output_bytes,
-        seconds=time.monotonic() - started,
-        is_over_limit=is_over_limit,
-    )
-
-
-@contextmanager
-def _selector(child: SandboxProcess, stdin: bytes) -> Iterator[selectors.BaseSelector]:
-    """Waits for output ("read"), room for input ("write") and the end of the process ("end")."""
-    pidfd = os.pidfd_open(child.process.pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(pidfd, selectors.EVENT_READ, "end")
-            os.set_blocking(child.stdout.fileno(), False)
-            selector.register(child.stdout, selectors.EVENT_READ, "read")
-            if stdin:
-                os.set_blocking(child.stdin.fileno(), False)
-                selector.register(child.stdin, selectors.EVENT_WRITE, "write")
-            yield selector
-    finally:
-        os.close(pidfd)
-
-
-def _read(child: SandboxProcess, output: bytearray) -> bool:
-    """Take what is there; False at the end or when there is nothing now."""
-    try:
-        chunk = os.read(child.stdout.fileno(), _CHUNK)
-    except BlockingIOError:
-        return False
-    output += chunk
-    return bool(chunk)
-
-
-def _feed(child: SandboxProcess, rest: bytes, selector: selectors.BaseSelector) -> bytes:
-    """Write what fits and return what is left; closes stdin after the last byte or when nobody reads it."""
-    try:
-        rest = rest[os.write(child.stdin.fileno(), rest[:_CHUNK]) :]
-    except BlockingIOError:
-        return rest
-    except BrokenPipeError:
-        rest = b""
-    if not rest:
-        selector.unregister(child.stdin)
-        child.stdin.close()
-    return rest
-
-
-def _is_over(child: SandboxProcess, limits: Limits, watched: Sequence[Path]) -> bool:
-    if any(_is_larger(folder, limits.scratch_bytes) for folder in watched):
-        return True
-    return child.group is None and child.inner_pid is not None and _resident(child.inner_pid) > limits.memory_bytes
-
-
-def _is_larger(folder: Path, size: int) -> bool:
-    """Whether the files under `folder` hold more than `size` bytes, are too many, or lie too deep to be looked at."""
-    total = count = 0
-    is_hidden = False
-
-    def note(error: OSError) -> None:
-        nonlocal is_hidden
-        is_hidden = is_hidden or error.errno == errno.ENAMETOOLONG
-
-    for root, folders, files in os.walk(folder, onerror=note):
-        count += len(folders) + len(files)
-        for name in files:
-            with suppress(OSError):
-                found = os.lstat(os.path.join(root, name))
-                total += max(found.st_size, found.st_blocks * 512)
-        if total > size or count > _MOST_FILES or is_hidden:
-            return True
-    return is_hidden
-
-
-def _resident(pid: int) -> int:
-    """Bytes of memory that `pid` and all its descendants hold; every process of a sandbox descends from its first."""
-    total, waiting = 0, [pid]
-    while waiting:
-        process = Path("/proc") / str(waiting.pop())
-        with suppress(OSError, ValueError, IndexError):
-            total += int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for task in (process / "task").iterdir():
-                waiting += [int(word) for word in (task / "children").read_text().split()]
-    return total
 
 
 @functools.cache

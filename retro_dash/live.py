@@ -71,6 +71,8 @@ class LiveEpisode:
             parsed = proposal.parsed if proposal else None
             state: dict[str, JsonValue] = {
                 "episode_id": episode.id,
+                "env": episode.task.env,
+                "instruction": episode.task.instruction,
                 "state": episode.state,
                 "phase": self._phase(),
                 "partial": self._partial,

@@ -30,8 +30,8 @@ from retro_dash.serving.model import EMBEDDED_MODEL, prepare_embedded_model
 from retro_dash.settings import Settings
 from training.config import Job, TrainConfig
 from training.credit import sample_reward
-from training.loop import train_jobs
 from training.samples import Sample, Segment, demonstration_samples, reflection_samples, trial_samples
+from training.train import train
 
 log = logging.getLogger("retro_dash.worker")
 
@@ -147,7 +147,7 @@ def _train_once(
         events.append(MetricsLogged(step=step, values={prefix + name: value for name, value in metrics.items()}))
         _print(step, metrics)
 
-    outcome = train_jobs(
+    outcome = train(
         config, samples, model_dir, run_dir, log_metrics, should_stop, _last_logged(folder, config, prefix)
     )
     if outcome.was_stopped:

@@ -17,6 +17,7 @@ from data.events import Event
 from data.rows import EpisodePage
 from data.types import Turn
 from envs.replay import ReplayReport
+from retro_dash.api_curation import curation_router
 from retro_dash.api_runs import runs_router
 from retro_dash.live import LiveEpisode, Notice
 from retro_dash.service import LiveRequest, Service
@@ -63,6 +64,7 @@ def add_api(app: FastAPI, service: Service) -> None:
     app.include_router(_live(service), prefix="/api/v1")
     app.include_router(_episodes(service), prefix="/api/v1")
     app.include_router(runs_router(service), prefix="/api/v1")
+    app.include_router(curation_router(service.curation), prefix="/api/v1")
 
     @app.exception_handler(RetroDashError)
     def on_error(request: Request, error: RetroDashError) -> JSONResponse:

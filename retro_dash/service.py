@@ -27,6 +27,7 @@ from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
 from retro_dash.agent.policies import EXPERT, ModelServer, make_policy, policy_choices
 from retro_dash.agent.rollout import Limits, Player, fork_episode
+from retro_dash.curation import Curation
 from retro_dash.evaluating import read_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
@@ -74,6 +75,7 @@ class Service:
         self.settings, self.store, self.engine = settings, store, engine
         self.pool = EnvironmentPool()
         self.jobs = Jobs(settings.home, store, self._engine_url)
+        self.curation = Curation(settings.home, store)
         self._live: OrderedDict[str, LiveEpisode] = OrderedDict()
         self._lock = threading.Lock()
 

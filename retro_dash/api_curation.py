@@ -1,0 +1,102 @@
+"""`/api/v1/labels`, `/tagset`, `/queue`: what annotators do, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.types import Label
+from retro_dash.curation import Curation, StoredLabel
+from retro_dash.labels import Change, LabelConflict, LabelRequest
+from retro_dash.queues import QueuePage
+from retro_dash.tagset import TagSet
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+Name = Annotated[str, Query(min_length=1, max_length=100)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelsBody(Body):
+    labels: list[LabelRequest] = Field(min_length=1, max_length=500)
+
+
+class StepBody(Body):
+    annotator: str
+    id: str = Field(min_length=1, max_length=100)
+    """Id of the label that this makes, from the client: sending it again changes nothing."""
+
+
+class ReleaseBody(Body):
+    annotator: str
+    episode_ids: list[str] = Field(max_length=500)
+
+
+def curation_router(curation: Curation) -> APIRouter:
+    """All routes of labels and queues."""
+    router = APIRouter(tags=["curation"])
+
+    @router.post("/labels", response_model=list[StoredLabel])
+    def label(body: LabelsBody) -> list[StoredLabel] | JSONResponse:
+        try:
+            return curation.label(body.labels)
+        except LabelConflict as conflict:
+            return _conflict(conflict)
+
+    @router.get("/labels")
+    def labels(
+        episode: str | None = None,
+        annotator: str | None = None,
+        name: str | None = None,
+        history: bool = False,
+    ) -> list[Label]:
+        return list(curation.labels(episode, annotator, name, is_standing=not history))
+
+    @router.get("/labels/audit")
+    def audit(episode: str | None = None, annotator: str | None = None, limit: Limit = 200) -> list[Change]:
+        return curation.audit(episode, annotator, limit)
+
+    @router.post("/labels/undo")
+    def undo(body: StepBody) -> StoredLabel:
+        return curation.undo(body.annotator, body.id)
+
+    @router.post("/labels/redo")
+    def redo(body: StepBody) -> StoredLabel:
+        return curation.redo(body.annotator, body.id)
+
+    @router.get("/tagset")
+    def tagset() -> TagSet:
+        return curation.tagsets.current()
+
+    @router.put("/tagset")
+    def replace_tagset(body: TagSet) -> TagSet:
+        return curation.tagsets.replace(body)
+
+    @router.get("/queue")
+    def queue(
+        annotator: Name,
+        filter: str = "",  # noqa: A002 - the word of the filter language in every address
+        order: str = "shuffle",
+        limit: Annotated[int, Query(ge=1, le=100)] = 1,
+        overlap: Annotated[int, Query(ge=1, le=20)] = 1,
+        overlap_share: Annotated[float, Query(ge=0, le=1)] = 1.0,
+    ) -> QueuePage:
+        return curation.queues.next(annotator, filter, order, limit, overlap, overlap_share)
+
+    @router.post("/queue/release", status_code=204)
+    def release(body: ReleaseBody) -> None:
+        curation.queues.release(body.annotator, body.episode_ids)
+
+    return router
+
+
+def _conflict(conflict: LabelConflict) -> JSONResponse:
+    """The problem document of a lost race, with the label that stands."""
+    current = conflict.current.model_dump(mode="json") if conflict.current is not None else None
+    problem = {"title": "Refused", "status": 409, "detail": str(conflict), "current": current}
+    return JSONResponse(problem, status_code=409, media_type="application/problem+json")

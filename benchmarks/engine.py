@@ -25,7 +25,7 @@ from typing import Any
 
 from data.errors import Unavailable
 from retro_dash.serving.client import EngineClient
-from retro_dash.serving.process import EngineProcess, Launch
+from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 
 SHARED, OWN, OUTPUT, TEMPERATURE = 506, 97, 24, 0.7
@@ -37,6 +37,9 @@ Complete = Callable[[Sequence[Sequence[int]], int], int]
 
 def main() -> None:
     options = _options()
+    os.environ.update(
+        EMBEDDED_ENVIRONMENT
+    )  # `generate` gets what our engine gets; OpenMP reads it when torch is loaded
     with ExitStack() as stack:
         engines: dict[str, Complete] = {"ours": stack.enter_context(_served(_embedded(options.model_dir)))}
         try:
@@ -121,7 +124,7 @@ def _embedded(folder: Path) -> Launch:
         serve = [sys.executable, "-m", "retro_dash.serving.embedded", "--model-dir", str(folder), "--port", str(port)]
         return [*serve, "--served-model-name", NAME, "--die-with", str(os.getpid())]
 
-    return Launch(command, lambda key: {"RETRO_ENGINE_KEY": key})
+    return Launch(command, lambda key: {"RETRO_ENGINE_KEY": key, **EMBEDDED_ENVIRONMENT})
 
 
 def _generate(folder: Path) -> Complete:

@@ -15,7 +15,7 @@ from data.errors import BadConfig, EngineError, Unavailable, UnknownName
 from retro_dash.agent.policy import ChatPolicy, EnginePolicy, Policy
 from retro_dash.serving.client import Capabilities, EngineClient, ModelCard
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
-from retro_dash.serving.process import EngineProcess, Launch, read_record
+from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch, read_record
 from retro_dash.serving.server import ChatEngine, TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 from retro_dash.settings import Settings
@@ -168,7 +168,7 @@ def _embedded(settings: Settings) -> tuple[Launch, Callable[[Callable[[str], Non
         return [*serve, *options, *threads]
 
     def environment(key: str) -> Mapping[str, str]:
-        return {"RETRO_ENGINE_KEY": key, "TOKENIZERS_PARALLELISM": "false"}
+        return {"RETRO_ENGINE_KEY": key, **EMBEDDED_ENVIRONMENT}
 
     return Launch(command, environment), prepare
 

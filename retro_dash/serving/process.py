@@ -25,6 +25,10 @@ _BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 _STEADY_SECONDS = 120.0
 """An engine that ran so long starts again with the shortest wait."""
 
+EMBEDDED_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+"""Threads sleep while they wait for each other. Where others use the cores too (a training run, a browser), threads
+that spin instead made a step take seconds that takes 40 ms so."""
+
 
 @dataclass(frozen=True)
 class EngineRecord:

@@ -24,6 +24,9 @@ from envs.sql_reward import sql_reward
 from envs.sql_tasks import SPLITS, TURN_LIMIT, bundled_tasks, open_session, read_tasks
 
 NO_CODE = f"{ERROR}Your last `execute` action did not contain sql code"
+TOO_LONG = f"{ERROR}Got a packet bigger than 'max_allowed_packet' bytes"
+LONGEST_ACTION = 20_000
+"""Characters; a longer action is refused before anything reads it."""
 LONGEST_OBSERVATION = 8_000
 """Characters of any observation: 25 rows can still hold very long texts."""
 SHOWN_ROWS = 25
@@ -68,6 +71,8 @@ class IntercodeSqlEnvironment:
             state = "has ended; open a new environment" if self._is_started else "has not started; call start() first"
             raise Refused(f"The trial of {self._task.id} {state}.")
         self._turns_left -= 1
+        if len(action) > LONGEST_ACTION:
+            return StepOutcome(TOO_LONG, is_valid=False)
         if action.strip().lower() in ("submit", "submit[]"):
             return self._submit()
         statement = statement_of(action)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import PlainTextResponse
@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.rows import MetricSeries
 from data.types import Adapter, Run, RunState
+from retro_dash.preflight import Check, check_training
+from retro_dash.run_config import TrainRunConfig
+from retro_dash.run_list import Lineage, RunList, RunRow, dataset_items
 from retro_dash.service import Service
+from training.config import METHOD_SETTINGS, METHODS, PRESETS, STAGES
 
 
 class RunRequest(BaseModel):
@@ -30,6 +34,27 @@ class RunRequest(BaseModel):
     seed: int = 0
 
 
+class CheckRequest(BaseModel):
+    """A train config to look at, with the filter of its episodes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: dict[str, JsonValue]
+    filter: str = ""
+
+
+class Curve(BaseModel):
+    """One curve by columns: a quarter of the bytes of `MetricSeries`."""
+
+    name: str
+    total: int
+    """Points before thinning."""
+    steps: list[int]
+    values: list[float]
+    times: list[float]
+    """Seconds since 1970."""
+
+
 class MoveBody(BaseModel):
     position: int = Field(ge=0)
 
@@ -38,6 +63,7 @@ def runs_router(service: Service) -> APIRouter:
     """All routes of background runs, their curves, logs and adapters."""
     router = APIRouter(tags=["runs"])
     jobs = service.jobs
+    run_list = RunList(service.store, jobs)
 
     @router.get("/runs")
     def runs(
@@ -51,7 +77,13 @@ def runs_router(service: Service) -> APIRouter:
         dataset = service.run_dataset(
             request.kind, request.config, request.filter, request.split, request.count, request.seed
         )
-        return jobs.submit(request.kind, request.name, request.config, dataset, idempotency_key)
+        source = request.model_dump(include={"filter", "split", "count", "seed"})
+        config = service.with_adapters(request.config)
+        return jobs.submit(request.kind, request.name, config, dataset, idempotency_key, source)
+
+    @router.get("/runs/rows")
+    def rows() -> list[RunRow]:
+        return run_list.rows()
 
     @router.get("/runs/queue")
     def queue() -> list[str]:
@@ -69,6 +101,23 @@ def runs_router(service: Service) -> APIRouter:
     ) -> list[MetricSeries]:
         service.store.run(run_id)
         return list(service.store.metrics(run_id, name or (), max_points))
+
+    @router.get("/runs/{run_id}/curves")
+    def curves(
+        run_id: str,
+        name: Annotated[list[str] | None, Query()] = None,
+        max_points: Annotated[int, Query(ge=2, le=20_000)] = 1000,
+    ) -> list[Curve]:
+        service.store.run(run_id)
+        return [_curve(series) for series in service.store.metrics(run_id, name or (), max_points)]
+
+    @router.get("/runs/{run_id}/lineage")
+    def lineage(run_id: str) -> Lineage:
+        return run_list.lineage(run_id)
+
+    @router.get("/runs/{run_id}/dataset")
+    def dataset(run_id: str, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, JsonValue]]:
+        return dataset_items(jobs.folder(run_id), limit)
 
     @router.get("/runs/{run_id}/log", response_class=PlainTextResponse)
     def log(run_id: str, lines: Annotated[int, Query(ge=1, le=5000)] = 100) -> str:
@@ -92,6 +141,23 @@ def runs_router(service: Service) -> APIRouter:
     def move(run_id: str, body: MoveBody) -> list[str]:
         return jobs.move(run_id, body.position)
 
+    @router.get("/train/schema")
+    def train_schema() -> dict[str, Any]:
+        """What a form needs: the config's JSON schema with hints, and what each method and preset fixes."""
+        stages = {f"{preset}/{method}": values for (preset, method), values in STAGES.items()}
+        return {
+            "schema": TrainRunConfig.model_json_schema(),
+            "model": service.settings.model,
+            "methods": list(METHODS),
+            "method_settings": METHOD_SETTINGS,
+            "presets": PRESETS,
+            "stages": stages,
+        }
+
+    @router.post("/train/check")
+    def train_check(request: CheckRequest) -> Check:
+        return check_training(service.store, service.settings.home, request.config, request.filter)
+
     @router.get("/adapters")
     def adapters() -> list[Adapter]:
         return list(service.store.adapters())
@@ -105,3 +171,14 @@ def runs_router(service: Service) -> APIRouter:
         return service.unload_adapter(name)
 
     return router
+
+
+def _curve(series: MetricSeries) -> Curve:
+    points = series.points
+    return Curve(
+        name=series.name,
+        total=series.total,
+        steps=[point.step for point in points],
+        values=[point.value for point in points],
+        times=[point.at.timestamp() for point in points],
+    )

@@ -7,6 +7,7 @@ last word gets one from the hub, with the cause that its log or its signal shows
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +73,6 @@ class Jobs:
         self._lock = threading.RLock()
         self._jobs: dict[str, _Job] = {}
         self._queue: list[str] = []
-        self._keys: dict[str, str] = {}
         self._adapter_watchers: list[Callable[[Event], None]] = []
         self._done = threading.Event()
         self._adopt()
@@ -82,31 +82,39 @@ class Jobs:
     # What people do
 
     def submit(
-        self, kind: str, name: str, config: dict[str, JsonValue], dataset: Iterable[str], key: str | None = None
+        self,
+        kind: str,
+        name: str,
+        config: dict[str, JsonValue],
+        dataset: Iterable[str],
+        key: str | None = None,
+        source: Mapping[str, JsonValue] | None = None,
     ) -> Run:
-        """Put a run at the end of the queue. The same `key` again gives the same run. Raises BadConfig, BadInput."""
-        parse_run_config(config, f"{kind} run")
+        """Put a run at the end of the queue. The same `key` again gives the same run. Raises BadConfig, BadInput.
+
+        What is frozen is the complete config: presets and defaults filled in.
+        """
+        whole = parse_run_config(config, f"{kind} run").model_dump(mode="json")
+        run_id = new_id(kind) if key is None else f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         with self._lock:
-            if key is not None and key in self._keys:
-                return self._store.run(self._keys[key])
+            if (self._runs / run_id).exists():
+                return self._store.run(run_id)
             run = Run.model_validate(
                 {
-                    "id": new_id(kind),
+                    "id": run_id,
                     "kind": kind,
                     "name": name,
-                    "config": config,
+                    "config": whole,
                     "state": RunState.QUEUED,
                     "created_at": datetime.now(UTC),
                 }
             )
-            folder = make_run_folder(self._runs, run, dataset)
-            if key is not None:
-                self._keys[key] = run.id
+            folder = make_run_folder(self._runs, run, dataset, source)
             self._jobs[run.id] = _Job(folder, RunState.QUEUED)
             self._ingest(run.id)
             self._queue.append(run.id)
             self._write_queue()
-        return run
+            return self._store.run(run.id)
 
     def cancel(self, run_id: str) -> None:
         """Ask a run to save and end; its whole process tree is killed after a grace period. Ended runs stay ended."""

@@ -14,7 +14,8 @@ from training.config import TrainConfig
 
 
 class RunSection(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The docstrings of the fields are the hints of every form that is made from these models.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Playing(RunSection):

@@ -2,6 +2,7 @@
 
     runs/RUN_ID/config.json      what to do, frozen when the run was made
     runs/RUN_ID/dataset.jsonl    what to do it with: episodes (train) or tasks (collect, evaluate), one a line
+    runs/RUN_ID/source.json      where the dataset came from: filter, split, count, seed
     runs/RUN_ID/events.jsonl     what happened, appended by the worker, ingested by the hub
     runs/RUN_ID/adapters/        what it made; each appears by a rename, its manifest written last
     runs/RUN_ID/checkpoints/     where it goes on after a stop
@@ -15,10 +16,11 @@ The worker reads and writes nothing else, so `retro-dash worker RUN_FOLDER` repe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +78,14 @@ class RunFolder:
     def heartbeat(self) -> Path:
         return self.path / "heartbeat"
 
+    def source(self) -> dict[str, JsonValue]:
+        """What the dataset was chosen by; empty where nobody said."""
+        try:
+            source: dict[str, JsonValue] = json.loads((self.path / "source.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return source
+
     def config(self) -> dict[str, JsonValue]:
         """The frozen config. Raises BadFile."""
         try:
@@ -87,24 +97,29 @@ class RunFolder:
         return config
 
 
-def make_run_folder(runs: Path, run: Run, dataset: Iterable[str] = ()) -> RunFolder:
+def make_run_folder(
+    runs: Path, run: Run, dataset: Iterable[str] = (), source: Mapping[str, JsonValue] | None = None
+) -> RunFolder:
     """Write a new run folder at once: it appears complete or not at all. `dataset` gives JSON lines.
 
-    The first event says that the run was created. Raises Refused when the run exists, StorageError when the disk
-    refuses.
+    The first event says that the run was created, with the SHA-256 of its dataset. Raises Refused when the run
+    exists, StorageError when the disk refuses.
     """
     final, temporary = runs / run.id, runs / f".tmp-{run.id}"
     if final.exists():
         raise Refused(f"The run {run.id} exists already in {runs}.")
-    created = Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run))
+    digest = hashlib.sha256()
     try:
         temporary.mkdir(parents=True, mode=0o700)
         with (temporary / "dataset.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in dataset)
+            for line in dataset:
+                digest.update(f"{line}\n".encode())
+                file.write(f"{line}\n")
             _sync(file)
-        with (temporary / "config.json").open("w", encoding="utf-8") as file:
-            json.dump(run.config, file, indent=2)
-            _sync(file)
+        _write_json(temporary / "config.json", run.config)
+        _write_json(temporary / "source.json", dict(source or {}))
+        run = run.model_copy(update={"dataset_hash": digest.hexdigest()})
+        created = Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run))
         with (temporary / "events.jsonl").open("w", encoding="utf-8") as file:
             file.write(created.model_dump_json() + "\n")
             _sync(file)
@@ -214,6 +229,12 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_json(path: Path, value: dict[str, JsonValue]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        _sync(file)
 
 
 def _sync(file: IO[str]) -> None:

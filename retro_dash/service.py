@@ -309,6 +309,17 @@ class Service:
             )
         return (task.model_dump_json() for task in tasks)
 
+    def with_adapters(self, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """The config of a run that plays, with the folders of the published adapters that it names."""
+        arms = config.get("arms")
+        players = [arm for arm in arms if isinstance(arm, dict)] if isinstance(arms, list) else [config]
+        names = {str(player.get(role)) for player in players for role in ("planner", "reflector")}
+        folders: dict[str, JsonValue] = {a.name: a.path for a in self.store.adapters() if a.name in names}
+        given = config.get("adapters")
+        if not folders:
+            return config
+        return {**config, "adapters": {**folders, **(given if isinstance(given, dict) else {})}}
+
     def report(self, run_id: str) -> dict[str, JsonValue] | None:
         """The report of a finished evaluation; None before it is finished."""
         return read_report(self.jobs.folder(run_id))

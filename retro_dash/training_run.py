@@ -30,7 +30,7 @@ from retro_dash.serving.model import EMBEDDED_MODEL, prepare_embedded_model
 from retro_dash.settings import Settings
 from training.config import Job, TrainConfig
 from training.credit import sample_reward
-from training.samples import Sample, Segment, demonstration_samples, reflection_samples, trial_samples
+from training.samples import Sample, Segment, demonstration_samples, sampled_samples
 from training.train import train
 
 log = logging.getLogger("retro_dash.worker")
@@ -107,17 +107,6 @@ def read_dataset_episodes(folder: RunFolder) -> list[Episode]:
     if not episodes:
         raise BadFile(f"{folder.dataset} holds no episodes. Choose a filter or dataset that has some.")
     return episodes
-
-
-def sampled_samples(episode: Episode, age: int) -> list[Sample]:
-    """RL samples of an episode whose planner or reflector left exact tokens; none for experts and chat servers."""
-    samples: list[Sample] = []
-    turns = [turn for trial in episode.trials for turn in trial.turns]
-    if turns and all(t.completion and (t.completion.token_ids or t.author == "human") for t in turns):
-        samples += trial_samples(episode, age=age)
-    if all(r.completion and r.completion.token_ids for r in episode.reflections if r.author == "reflector"):
-        samples += reflection_samples(episode, age=age)
-    return samples
 
 
 def _demonstrations(episode: Episode, encoder: EpisodeEncoder) -> list[Sample]:

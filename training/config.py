@@ -28,7 +28,8 @@ Job = Literal["planner", "reflector", "both"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The docstrings of the fields are the hints of every form that is made from these models.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class CreditConfig(Section):

@@ -146,6 +146,17 @@ def reflection_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
     return samples
 
 
+def sampled_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
+    """RL samples of an episode whose planner or reflector left exact tokens; none for experts and chat servers."""
+    samples: list[Sample] = []
+    turns = [turn for trial in episode.trials for turn in trial.turns]
+    if turns and all(t.completion and (t.completion.token_ids or t.author == "human") for t in turns):
+        samples += trial_samples(episode, age=age)
+    if all(r.completion and r.completion.token_ids for r in episode.reflections if r.author == "reflector"):
+        samples += reflection_samples(episode, age=age)
+    return samples
+
+
 def demonstration_samples(
     episode: Episode, encode: Encode | None = None, *, roles: Sequence[Role] = ("planner", "reflector")
 ) -> list[Sample]:

@@ -1,0 +1,192 @@
+"""Runs as a list shows them: how far, how long yet, one small curve; and what a run came from and led to."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from data.rows import MetricSeries
+from data.store import Store
+from data.types import Noun, Run, RunState
+from retro_dash.jobs import ENDED, Jobs
+from retro_dash.run_folder import RunFolder
+
+SPARK_POINTS = 32
+SHOWN = 100
+BACKGROUND = ("collect", "train", "evaluate")
+
+
+class RunRow(Noun):
+    """One line of the list."""
+
+    run: Run
+    about: str
+    """Method or environment, in two or three words."""
+    position: int | None
+    """Place in the queue, from 0."""
+    done: int | None
+    """Episodes that are finished; None for a run that plays none."""
+    total: int | None
+    eta_seconds: float | None
+    eta_of: str
+    """The part that the estimate is about, where it is not the whole run."""
+    spark_name: str
+    spark: tuple[float, ...]
+
+
+class Lineage(Noun):
+    """Filter, dataset, run, adapters, evaluations: one row of links."""
+
+    filter: str | None
+    split: str | None
+    dataset_hash: str | None
+    items: int
+    """Episodes or tasks in the dataset."""
+    run: Run
+    adapters: tuple[str, ...]
+    evaluations: tuple[Run, ...]
+
+
+class RunList:
+    """Reads runs for people. Ended ones are read once."""
+
+    def __init__(self, store: Store, jobs: Jobs) -> None:
+        self._store, self._jobs = store, jobs
+        self._ended: dict[str, RunRow] = {}
+
+    def rows(self) -> list[RunRow]:
+        """The newest runs: waiting ones in the order of the queue, then the others, newest first."""
+        queue = self._jobs.queue()
+        runs = self._store.runs(kinds=BACKGROUND, limit=SHOWN)
+        rows = [self._row(run, queue) for run in runs]
+        return sorted(rows, key=lambda row: (row.position is None, row.position or 0))
+
+    def lineage(self, run_id: str) -> Lineage:
+        """Raises UnknownName."""
+        run = self._store.run(run_id)
+        folder = self._jobs.folder(run_id)
+        source = folder.source()
+        adapters = tuple(a.name for a in self._store.adapters() if a.run_id == run_id)
+        evaluations = self._store.runs(kinds=("evaluate",), limit=1000)
+        return Lineage(
+            filter=_text(source.get("filter")),
+            split=_text(source.get("split")),
+            dataset_hash=run.dataset_hash,
+            items=_lines(folder.dataset),
+            run=run,
+            adapters=adapters,
+            evaluations=tuple(one for one in evaluations if set(adapters) & players(one)),
+        )
+
+    def _row(self, run: Run, queue: list[str]) -> RunRow:
+        known = self._ended.get(run.id)
+        if known is not None and known.run == run:
+            return known
+        folder = self._jobs.folder(run.id)
+        done = total = None
+        eta, eta_of = None, ""
+        spark = _spark(self._store.metrics(run.id, max_points=SPARK_POINTS))
+        if run.kind != "train":
+            done = self._store.episode_rows(f"run:{run.id} -outcome:running", limit=1).total
+            total = _lines(folder.dataset) * _repeats(run)
+        if run.state in (RunState.RUNNING, RunState.STALLED):
+            eta, eta_of = self._eta(run, done, total)
+        row = RunRow(
+            run=run,
+            about=about(run),
+            position=queue.index(run.id) if run.id in queue else None,
+            done=done,
+            total=total,
+            eta_seconds=eta,
+            eta_of=eta_of,
+            spark_name=spark.name if spark else "",
+            spark=tuple(point.value for point in spark.points) if spark else (),
+        )
+        if run.state in ENDED:
+            self._ended[run.id] = row
+        return row
+
+    def _eta(self, run: Run, done: int | None, total: int | None) -> tuple[float | None, str]:
+        """Seconds to go: what the trainer says of its current job, or the pace of the finished episodes."""
+        if run.kind == "train":
+            parts = [s for s in self._store.metrics(run.id, max_points=4) if s.name.endswith("/eta_seconds")]
+            newest = max(parts, key=lambda series: series.points[-1].at, default=None)
+            return (newest.points[-1].value, newest.name.rsplit("/", 1)[0]) if newest else (None, "")
+        if not done or not total or run.started_at is None:
+            return None, ""
+        passed = (datetime.now(UTC) - run.started_at).total_seconds()
+        return max(0.0, passed / done * (total - done)), ""
+
+
+def about(run: Run) -> str:
+    """What a run is, in two or three words of its config."""
+    config = run.config
+    if run.kind == "train":
+        train = config.get("train")
+        return " ".join(str(train.get(key, "")) for key in ("method", "preset")) if isinstance(train, dict) else ""
+    arms = config.get("arms")
+    return f"{config.get('env', '')}" + (f", {len(arms)} arms" if isinstance(arms, list) else "")
+
+
+def players(run: Run) -> set[str]:
+    """Planners and reflectors of an evaluation."""
+    arms = run.config.get("arms")
+    found = [arm for arm in arms if isinstance(arm, dict)] if isinstance(arms, list) else []
+    return {str(arm.get(role)) for arm in found for role in ("planner", "reflector")}
+
+
+def dataset_items(folder: RunFolder, limit: int) -> list[dict[str, JsonValue]]:
+    """The first items of a run's frozen dataset, as small as a list needs them."""
+    items: list[dict[str, JsonValue]] = []
+    if not folder.dataset.is_file():
+        return items
+    with folder.dataset.open(encoding="utf-8") as file:
+        for line in file:
+            if len(items) >= limit:
+                break
+            item = json.loads(line)
+            task = item.get("task", item)
+            is_episode = "task" in item
+            items.append(
+                {
+                    "episode_id": item["id"] if is_episode else None,
+                    "task_id": task["id"],
+                    "env": task["env"],
+                    "split": task["split"],
+                    "instruction": task["instruction"][:240],
+                    "solved": any(trial["success"] for trial in item["trials"]) if is_episode else None,
+                }
+            )
+    return items
+
+
+def _spark(series: tuple[MetricSeries, ...]) -> MetricSeries | None:
+    """The curve that tells most: success, else a loss."""
+    for end in ("/solved", "/rl_loss", "/il_loss", "loss"):
+        for one in series:
+            if one.name.endswith(end) and one.total > 1 and any(point.value for point in one.points):
+                return one
+    return None
+
+
+def _repeats(run: Run) -> int:
+    """How often every task of the dataset is played."""
+    arms, seeds = run.config.get("arms"), run.config.get("seeds")
+    return (len(arms) if isinstance(arms, list) else 1) * (len(seeds) if isinstance(seeds, list) else 1)
+
+
+@lru_cache(maxsize=1024)
+def _lines(path: Path) -> int:
+    """Lines of a dataset, which is frozen."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value else None

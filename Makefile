@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := app.py data envs training retro_dash tests benchmarks
 
-.PHONY: run venv test check format browser model vllm clean
+.PHONY: run venv test check format system alfworld model vllm clean
 
 run: model  ## set up if needed, then start the dashboard
 	$(BIN)/retro-dash web --home $(HOME_DIR)
@@ -24,16 +24,26 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 model: venv  ## prepare the embedded model once
 	$(BIN)/python -m retro_dash.serving.model --home $(HOME_DIR)
 
-test: venv browser  ## every test, real browser included
-	RETRO_TEST_HOME=$${RETRO_TEST_HOME:-$(HOME_DIR)/test} sh -c '$(BIN)/python -m retro_dash.serving.model --home "$$RETRO_TEST_HOME" && $(BIN)/python -m pytest -ra'
+test: venv system alfworld  ## every test, real browser, real database server and official game engine included
+	RETRO_TEST_HOME=$${RETRO_TEST_HOME:-$(CURDIR)/$(HOME_DIR)/test} sh -c '$(BIN)/python -m retro_dash.serving.model --home "$$RETRO_TEST_HOME" && RETRO_ALFWORLD_PYTHON=$(CURDIR)/.venv-alfworld/bin/python $(BIN)/python -m pytest -ra'
 
-browser:  ## Chromium and the sandbox, from the distribution's packages, when they are missing
-	@if command -v chromium >/dev/null && command -v bwrap >/dev/null; then :; \
-	elif command -v apt-get >/dev/null; then \
-		echo "Installing chromium and bubblewrap"; \
-		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium bubblewrap fonts-dejavu; \
-	else echo "chromium and bubblewrap are missing; install them with this system's package manager"; exit 1; fi
+PROGRAMS := chromium bwrap mariadbd tmux tree jq xxd cpio
+PACKAGES := chromium bubblewrap mariadb-server tmux tree jq xxd cpio bsdextrautils dnsutils psmisc fonts-dejavu
+
+system:  ## the programs that tests drive, from the distribution's packages, when one is missing
+	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "Missing:$$missing. Install them with this system's package manager."; exit 1; fi; \
+	echo "Installing:$$missing"; sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(PACKAGES)
+
+alfworld: .venv-alfworld/.installed  ## the official ALFWorld engine, in an environment of its own (its planner is GPL)
+
+.venv-alfworld/.installed: constraints.txt
+	@echo "Setting up .venv-alfworld (a few minutes, once)"
+	$(PYTHON) -m venv .venv-alfworld
+	.venv-alfworld/bin/pip install --quiet alfworld==0.4.2
+	@touch $@
 
 check: venv  ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check $(SOURCES)
@@ -50,4 +60,4 @@ vllm: venv  ## vLLM in an environment of its own
 	$(PYTHON) -m retro_dash.serving.install_vllm
 
 clean:  ## remove what the set-up made, never the home
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .venv-alfworld .mypy_cache .ruff_cache .pytest_cache build *.egg-info

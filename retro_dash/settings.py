@@ -15,7 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data.errors import BadConfig
 
 _PREFIX = "RETRO_"
-_FOR_TESTS = {
+_NOT_SETTINGS = frozenset(
+    {
+        "RETRO_RUN",  # marks the processes of a background run
+        "RETRO_ENGINE_KEY",
+        "RETRO_VLLM_PYTHON",
+        "RETRO_ALFWORLD_PYTHON",
+        "RETRO_TRL_PYTHON",
+        "RETRO_SHARED_DATA",
+        "RETRO_TEST_HOME",
+    }
+)
     "RETRO_SHARED_DATA",
     "RETRO_TEST_HOME",
     "RETRO_VLLM_PYTHON",
@@ -57,7 +67,7 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str] | None
     from_environ = {
         name.removeprefix(_PREFIX).lower(): value
         for name, value in environ.items()
-        if name.startswith(_PREFIX) and name not in _FOR_TESTS
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS
     }
     given = {name: value for name, value in flags.items() if value is not None}
     home = Path(str(given.get("home") or from_environ.get("home") or ".retro"))

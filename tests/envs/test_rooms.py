@@ -65,6 +65,15 @@ def test_the_game_shows_the_names_of_the_layout() -> None:
         assert inside == layout.contents
 
 
+def test_the_problem_declares_every_name_once_and_all_that_the_domain_needs() -> None:
+    """The official engine ends its process at a name that is declared twice; a sink is both a thing and a type."""
+    layout = Layout(**{**vars(SMALL), "contents": {**SMALL.contents, "sink 1": "countertop 1"}})
+    section = pddl_problem(layout).partition("(:objects")[2].partition(")")[0]
+    names = [line.split(" - ")[0].strip().lower() for line in section.strip().splitlines()]
+    assert len(names) == len(set(names))
+    assert {"sinktype", "sinkbasintype", "microwavetype", "fridgetype", "knifetype", "butterknifetype"} <= set(names)
+
+
 def test_a_layout_becomes_a_plan_of_one_who_knows_the_room() -> None:
     assert walkthrough(SMALL) == [
         "go to cabinet 2",

@@ -112,6 +112,18 @@ def test_a_receptacle_at_its_own_place_is_not_given_up_but_examined() -> None:
     assert EXPERT.move(TASK, [], trial_of(*turns)).action == "take mug 1 from microwave 1"
 
 
+def test_it_looks_at_a_goal_at_its_own_place_before_it_puts_something_in() -> None:
+    turns = [
+        ("go to countertop 1", "You arrive at countertop 1. On the countertop 1, you see a mug 1."),
+        ("take mug 1 from countertop 1", "You pick up the mug 1 from the countertop 1."),
+        ("heat mug 1 with microwave 1", "You heat the mug 1 using the microwave 1."),
+        ("go to cabinet 1", NOTHING_HAPPENS),
+    ]
+    assert EXPERT.move(TASK, [], trial_of(*turns)).action == "examine cabinet 1"
+    turns.append(("examine cabinet 1", "The cabinet 1 is closed."))
+    assert EXPERT.move(TASK, [], trial_of(*turns)).action == "open cabinet 1"
+
+
 def test_it_never_gives_the_same_action_twice_in_a_row() -> None:
     assert EXPERT.move(TASK, [], trial_of(("go to countertop 1", "garbled"))).action != "go to countertop 1"
     odd = Task(id="t", env="alfworld", split="s", instruction="make me happy.")

@@ -14,6 +14,7 @@ from retro_dash.settings import load_settings
 
 COMMANDS = {
     "web": ("retro_dash.commands.web", "start the dashboard"),
+    "tui": ("retro_dash.commands.tui", "the dashboard in this terminal"),
     "play": ("retro_dash.commands.play", "play episodes without a page"),
     "episodes": ("retro_dash.commands.episodes", "list or show stored episodes"),
     "envs": ("retro_dash.commands.envs", "check the environments, replay recorded actions"),

@@ -57,8 +57,8 @@ class HubClient:
         return cls.at(address)
 
     @classmethod
-    def at(cls, address: HubAddress) -> HubClient:
-        return cls(address.url, address.token)
+    def at(cls, address: HubAddress, timeout: float = 60.0) -> HubClient:
+        return cls(address.url, address.token, timeout)
 
     def status(self) -> dict[str, JsonValue]:
         return self._json("GET", "/status")

@@ -1,0 +1,153 @@
+"""`retro-dash tui`: the places of the dashboard in a terminal. It talks to a hub over HTTP and to nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from retro_dash.address import HubAddress
+from retro_dash.client import HubClient, HubLost
+from retro_dash.tui.episodes import EpisodesPlace
+from retro_dash.tui.line import Line
+from retro_dash.tui.place import KEYS, PLACES, Place
+from retro_dash.tui.play import PlayPlace
+from retro_dash.tui.text import clean
+from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, hues
+
+Answer = TypeVar("Answer")
+LOOK_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 0.7
+SCREENS: dict[str, Callable[[], Place]] = {"Play": PlayPlace, "Episodes": EpisodesPlace}
+
+
+class RetroDash(App[None]):
+    """The application: one mode a place, one line to the hub."""
+
+    TITLE = "Retro Dash"
+    CSS_PATH = "app.tcss"
+    MODES = SCREENS  # type: ignore[assignment]
+    DEFAULT_MODE = "Play"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(KEYS[name], f"go('{name}')", name, show=False) for name in PLACES),
+        Binding("question_mark", "toggle_help", "Keys", key_display="?"),
+        Binding("u", "copy_link", "Copy the link of the web page", show=False),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(self, find: Callable[[], HubAddress | None]) -> None:
+        super().__init__()
+        self.line = Line(find)
+        self.status: dict[str, Any] = {}
+        self.is_lost = False
+        self._look_now = asyncio.Event()
+        self.register_theme(RETRO_DARK)
+        self.register_theme(RETRO_LIGHT)
+        self.theme = "retro-dark"
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return hues(self.current_theme)
+
+    def on_mount(self) -> None:
+        self.watch_hub()
+
+    # The hub
+
+    async def ask(self, call: Callable[[HubClient], Answer]) -> Answer:
+        """Run a blocking call of the hub in a thread. Raises what the hub refuses with; HubLost starts a search."""
+        try:
+            return await asyncio.to_thread(lambda: call(self.line.reach()))
+        except HubLost:
+            self._look_now.set()
+            raise
+
+    @work(exclusive=True, group="hub")
+    async def watch_hub(self) -> None:
+        """Ask the hub how it is, for ever; when it is back, every place loads anew."""
+        while True:
+            before = self.line.address
+            try:
+                self.status = await asyncio.to_thread(self.line.status)
+                is_back = self.is_lost or (before is not None and before != self.line.address)
+                self.is_lost = False
+            except HubLost:
+                self.is_lost, is_back = True, False
+            except Exception as error:  # A status that cannot be read must not end the watch.
+                self.log.error(str(error))
+                is_back = False
+            self._show_hub(is_back)
+            self._look_now.clear()
+            with_pause = LOOK_AGAIN_SECONDS if self.is_lost else LOOK_SECONDS
+            try:
+                await asyncio.wait_for(self._look_now.wait(), with_pause)
+                await asyncio.sleep(0.1)
+            except TimeoutError:
+                continue
+
+    def _show_hub(self, is_back: bool) -> None:
+        for screen in {screen for stack in self._screen_stacks.values() for screen in stack}:
+            if isinstance(screen, Place) and screen.is_attached:
+                screen.show_status()
+                if is_back:
+                    screen.show_where()
+                    screen.arrive()
+
+    # Keys
+
+    async def action_go(self, place: str) -> None:
+        if place != self.current_mode and not self.screen.is_modal:
+            await self.switch_mode(place)
+
+    def action_toggle_help(self) -> None:
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_copy_link(self) -> None:
+        if isinstance(self.screen, Place):
+            self.copy_to_clipboard(self.line.url + self.screen.page())
+            self.say("✓ The link of this page is in the clipboard (where the terminal allows OSC 52).")
+
+    def ink(self, who: str) -> str:
+        """The colour of who or what, in Rich's words (tables draw with Rich)."""
+        return self.theme_variables[who].removeprefix("ansi_")
+
+    def write_file(self, name: str, text: str) -> Path:
+        """A file in the folder that the terminal is in. Raises OSError."""
+        path = Path.cwd() / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    async def play(self, episode_id: str) -> None:
+        """Go to Play and show a live episode there."""
+        await self.switch_mode("Play")
+        for screen in self._screen_stacks["Play"]:
+            if isinstance(screen, PlayPlace):
+                screen.attach(episode_id)
+
+    def say(self, text: str) -> None:
+        self.notify(clean(text), timeout=4, markup=False)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for name in PLACES:
+            yield SystemCommand(name, f"Go to {name} (key {KEYS[name]})", lambda name=name: self.action_go(name))
+        yield SystemCommand("Copy link", "The web page that shows the same (key u)", self.action_copy_link)
+        yield SystemCommand("Copy sign-in link", "With the token: it signs a browser in", self._copy_sign_in)
+
+    def _copy_sign_in(self) -> None:
+        if self.line.address is not None:
+            self.copy_to_clipboard(self.line.address.sign_in_url)
+            self.say("✓ The sign-in link is in the clipboard. Whoever has it may do everything.")
+
+
+def run(find: Callable[[], HubAddress | None]) -> None:
+    """Run until the user quits."""
+    RetroDash(find).run()

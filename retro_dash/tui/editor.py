@@ -1,0 +1,90 @@
+"""Where a person changes what was written, a turn or a reflection. It sits under the text, not over it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Key
+from textual.message import Message
+from textual.widgets import Static, TextArea
+
+from retro_dash.tui.text import clean
+
+
+class Area(TextArea):
+    """A field of several lines; Enter in one that `sends` is the end of it."""
+
+    def __init__(self, text: str, name: str, sends: bool) -> None:
+        super().__init__(clean(text), name=name, soft_wrap=True, show_line_numbers=False, compact=True)
+        self.sends = sends
+
+    async def _on_key(self, event: Key) -> None:
+        if event.key == "enter" and self.sends:
+            event.stop()
+            event.prevent_default()
+            self.screen.query_one(Editor).action_send()
+            return
+        await super()._on_key(event)
+
+
+class Editor(Vertical):
+    """Fields with names; empty and hidden while nobody edits."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "send", "Use this", priority=True),
+        Binding("escape", "leave", "Cancel", priority=True),
+    ]
+
+    class Sent(Message):
+        """`texts` by field; None for a field that was left as it was."""
+
+        def __init__(self, purpose: str, texts: dict[str, str | None]) -> None:
+            self.purpose, self.texts = purpose, texts
+            super().__init__()
+
+    class Left(Message):
+        """Nothing is to be changed."""
+
+    def __init__(self) -> None:
+        super().__init__(id="editor")
+        self.display = False
+        self.purpose = ""
+        self._given: dict[str, str] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="editor-title", markup=False)
+        yield Vertical(id="fields")
+
+    async def edit(self, purpose: str, title: str, fields: dict[str, str]) -> None:
+        """Open with these texts; the last field gets the focus."""
+        self.purpose, self._given = purpose, dict(fields)
+        place = self.query_one("#fields")
+        await place.remove_children()
+        self.query_one("#editor-title", Static).update(title)
+        areas = []
+        for name, text in fields.items():
+            sends = name == "action"
+            areas.append(Area(text, name, sends))
+            await place.mount(Static(name.capitalize(), markup=False, classes="label"), areas[-1])
+        self.display = True
+        areas[-1].focus()
+
+    def close(self) -> None:
+        self.display = False
+        self.purpose = ""
+
+    def action_send(self) -> None:
+        texts: dict[str, str | None] = {}
+        for area in self.query(Area):
+            name = str(area.name)
+            texts[name] = None if area.text == clean(self._given[name]) else area.text
+        purpose = self.purpose
+        self.close()
+        self.post_message(self.Sent(purpose, texts))
+
+    def action_leave(self) -> None:
+        self.close()
+        self.post_message(self.Left())

@@ -1,0 +1,327 @@
+"""One episode: its trials as columns, aligned by what was done, with the reflections and their gain between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.events import Resize
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from data.errors import RetroDashError
+from retro_dash.client import HubClient, HubLost
+from retro_dash.tui.board import Block, Board, Line, Row
+from retro_dash.tui.place import Place
+from retro_dash.tui.text import age, how_played, one_line, plain, sign, strip
+from retro_dash.tui.turns import opening, parse_turn_key, reflection_block, trial_head, turn_block, turn_key
+
+if TYPE_CHECKING:
+    from retro_dash.tui.episodes import EpisodesPlace
+
+NARROWEST = 38
+"""Cells that a column needs to be read."""
+TURNS_A_PAGE = 50
+
+
+class EpisodeScreen(Place):
+    """Lies over the table of episodes."""
+
+    TITLE_WORD = "Episodes"
+    HELP = "Trials side by side; what stands in one row was done at the same point."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l,right", "turn(1)", "Turn", key_display="h/l"),
+        Binding("h,left", "turn(-1)", "Previous turn", show=False),
+        Binding("j,down", "scroll(1)", "Scroll", key_display="j/k"),
+        Binding("k,up", "scroll(-1)", "Scroll up", show=False),
+        Binding("L", "episode(1)", "Episode", key_display="H/L"),
+        Binding("H", "episode(-1)", "Previous episode", show=False),
+        Binding("tab", "trial(1)", "Trial", key_display="tab"),
+        Binding("shift+tab", "trial(-1)", "Previous trial", show=False),
+        Binding("D", "divergence", "First difference", show=False),
+        Binding("z", "unfold", "All text"),
+        Binding("y", "copy", "Copy"),
+        Binding("W", "write", "Write Markdown to a file", show=False),
+        Binding("v", "replay", "Is this trace reproducible?", show=False),
+        Binding("F", "fork", "Fork", tooltip="A new live episode that leaves this one before the marked turn"),
+        Binding("escape,q", "back", "Back"),
+    ]
+
+    unfolded: reactive[bool] = reactive(False, init=False)
+
+    def __init__(self, episode_id: str, table: EpisodesPlace) -> None:
+        super().__init__()
+        self.episode_id, self.table = episode_id, table
+        self.episode: dict[str, Any] | None = None
+        self.alignment: dict[str, Any] = {}
+        self.focus_turn = (0, 0)
+        """Trial and turn that the keys move."""
+
+    def compose_middle(self) -> ComposeResult:
+        yield Static(id="episode-head", markup=False)
+        board = Board(id="trials")
+        board.follows = False
+        yield board
+
+    def on_mount(self) -> None:
+        self.query_one(Board).focus()
+
+    def arrive(self) -> None:
+        if self.episode is None or self.episode["id"] != self.episode_id or self.episode["state"] == "running":
+            self.load()
+
+    def page(self) -> str:
+        trial, turn = self.focus_turn
+        place = {"episode": self.episode_id, **({"trial": trial, "turn": turn} if turn else {})}
+        return f"/episodes?{urlencode(place)}"
+
+    def lineage(self) -> Sequence[str]:
+        episode = self.episode
+        if episode is None:
+            return ("All episodes", self.episode_id)
+        fork = f"fork of {episode['parent_id']} before turn {episode['fork_turn']} of trial {episode['fork_trial']}"
+        parts = (
+            "All episodes",
+            episode["task"]["env"],
+            episode["task"]["id"],
+            fork if episode.get("parent_id") else "",
+        )
+        return [part for part in (*parts, f"run {episode['run_id']}") if part]
+
+    # Loading
+
+    @work(exclusive=True, group="episode")
+    async def load(self) -> None:
+        episode_id = self.episode_id
+        try:
+            episode, alignment = await self.dash.ask(lambda hub: _whole(hub, episode_id))
+        except HubLost:
+            return
+        except RetroDashError as error:
+            self.tell(error)
+            return
+        self.episode, self.alignment = episode, alignment
+        if self.focus_turn == (0, 0) and episode["trials"]:
+            self.focus_turn = (episode["trials"][-1]["index"], 0)
+        self.tell("")
+        self.show()
+
+    def show(self) -> None:
+        episode = self.episode
+        if episode is None:
+            return
+        self.query_one("#episode-head", Static).update(_head(episode))
+        columns = self._columns()
+        shares = [1] * len(columns)
+        self.query_one(Board).show(self._rows(columns) if columns else [(_no_trials(),)], shares or [1])
+        self.show_where()
+
+    def _columns(self) -> list[int]:
+        """Which trials (positions) stand side by side: as many as can be read, the marked one among them."""
+        trials = self.episode["trials"] if self.episode else []
+        count = max(1, min(len(trials), self.size.width // NARROWEST))
+        at = next((n for n, trial in enumerate(trials) if trial["index"] == self.focus_turn[0]), 0)
+        start = min(max(0, at - count + 1), max(0, len(trials) - count))
+        return list(range(start, min(len(trials), start + count)))
+
+    def _rows(self, columns: list[int]) -> list[Row]:
+        assert self.episode is not None
+        episode = self.episode
+        trials = [episode["trials"][column] for column in columns]
+        by_trial = {one["after_trial"]: one for one in episode["reflections"]}
+        unfolded = self.unfolded
+        repeats = self.alignment.get("repeats", {})
+        before = [by_trial.get(trial["index"] - 1) for trial in trials]
+        rows: list[Row] = []
+        if any(before):
+            rows.append([reflection_block(one, unfolded) if one else None for one in before])
+        rows.append([trial_head(t, len(t["turns"]), repeats=len(repeats.get(str(t["index"]), {}))) for t in trials])
+        rows.append([opening(trial, unfolded) for trial in trials])
+        for row in self.alignment.get("rows", []):
+            cells = [self._cell(episode["trials"][column], row[column]) for column in columns]
+            if any(cells):
+                rows.append(cells)
+        last = by_trial.get(trials[-1]["index"])
+        if last and columns[-1] == len(episode["trials"]) - 1:
+            rows.append([None] * (len(columns) - 1) + [reflection_block(last, unfolded)])
+        return rows
+
+    def _cell(self, trial: dict[str, Any], turn: int | None) -> Block | None:
+        if turn is None or turn > len(trial["turns"]):
+            return None
+        index = trial["index"]
+        before = trial["turns"][turn - 2]["reward"] if turn > 1 else 0.0
+        repeats = self.alignment.get("repeats", {}).get(str(index), {}).get(str(turn))
+        partings = (
+            one for one in self.alignment.get("divergences", []) if one["trial"] == index and one["turn"] == turn
+        )
+        parting = next((one["against"] for one in partings), None)
+        return turn_block(index, trial["turns"][turn - 1], before, self.unfolded, repeats, parting)
+
+    # Keys
+
+    def on_resize(self, event: Resize) -> None:
+        self.show()
+
+    def watch_unfolded(self) -> None:
+        self.show()
+
+    def action_unfold(self) -> None:
+        self.unfolded = not self.unfolded
+
+    def action_back(self) -> None:
+        self.dismiss()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(Board).scroll_relative(y=3 * by, animate=False)
+
+    def action_turn(self, by: int) -> None:
+        trial, turn = self.focus_turn
+        self.go_to(trial, max(1, turn + by))
+
+    def action_trial(self, by: int) -> None:
+        indices = [trial["index"] for trial in self.episode["trials"]] if self.episode else []
+        if indices:
+            at = indices.index(self.focus_turn[0]) if self.focus_turn[0] in indices else 0
+            self.go_to(indices[(at + by) % len(indices)], max(1, self.focus_turn[1]))
+
+    def action_divergence(self) -> None:
+        """To the first turn of the marked trial (or of any) that is not as in the trial before."""
+        found = [one for one in self.alignment.get("divergences", []) if one["turn"] is not None]
+        mine = [one for one in found if one["trial"] == self.focus_turn[0]] or found
+        if mine:
+            self.go_to(mine[0]["trial"], mine[0]["turn"])
+        else:
+            self.dash.say("No trial differs from the one before.")
+
+    def go_to(self, trial: int, turn: int) -> None:
+        """Mark a turn and bring it into sight; a turn after the last one is the last one."""
+        found = next((one for one in self.episode["trials"] if one["index"] == trial), None) if self.episode else None
+        if found is None or not found["turns"]:
+            return
+        columns = self._columns()
+        self.focus_turn = (trial, min(turn, len(found["turns"])))
+        if columns != self._columns():
+            self.show()
+        self.query_one(Board).select(turn_key(*self.focus_turn))
+        self.show_where()
+
+    @on(Board.Chosen)
+    def block_chosen(self, event: Board.Chosen) -> None:
+        turn = parse_turn_key(event.key)
+        if turn is not None:
+            self.go_to(*turn)
+
+    def action_episode(self, by: int) -> None:
+        other = self.table.neighbour(self.episode_id, by)
+        if other is None:
+            self.dash.say(f"This is the {'last' if by > 0 else 'first'} episode of the table.")
+            return
+        self.episode_id, self.focus_turn = other, (0, 0)
+        board = self.query_one(Board)
+        board.select(None, reach=False)
+        board.scroll_home(animate=False)
+        self.load()
+
+    @work(exclusive=True, group="act")
+    async def action_copy(self) -> None:
+        """As Markdown into the clipboard, by the terminal's OSC 52."""
+        text = await self._markdown()
+        if text is not None:
+            self.app.copy_to_clipboard(text)
+            self.dash.say("✓ Copied as Markdown (where the terminal allows OSC 52; W writes a file instead).")
+
+    @work(exclusive=True, group="act")
+    async def action_write(self) -> None:
+        text = await self._markdown()
+        if text is not None:
+            try:
+                path = self.dash.write_file(f"{self.episode_id}.md", text)
+                self.dash.say(f"✓ Written to {path}")
+            except OSError as error:
+                self.tell(f"Could not write the file: {error.strerror}. Start the terminal in a folder of yours.")
+
+    async def _markdown(self) -> str | None:
+        episode_id = self.episode_id
+        try:
+            return await self.dash.ask(lambda hub: hub.markdown(episode_id))
+        except RetroDashError as error:
+            self.tell(error)
+            return None
+
+    @work(exclusive=True, group="act")
+    async def action_replay(self) -> None:
+        episode_id = self.episode_id
+        self.tell("Playing the recorded actions again …", "dim")
+        try:
+            report = await self.dash.ask(lambda hub: hub.replay(episode_id))
+        except RetroDashError as error:
+            self.tell(error)
+            return
+        self.tell(*_replay_words(report))
+
+    @work(exclusive=True, group="act")
+    async def action_fork(self) -> None:
+        trial, turn = self.focus_turn
+        if not turn:
+            self.dash.say("Mark the turn to leave before with h and l first.")
+            return
+        episode_id = self.episode_id
+        try:
+            state = await self.dash.ask(lambda hub: hub.press(episode_id, "fork", {"trial": trial, "turn": turn}))
+        except RetroDashError as error:
+            self.tell(error)
+            return
+        await self.dash.play(str(state["episode_id"]))
+
+
+def _whole(hub: HubClient, episode_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An episode with all its turns (long ones come in pieces) and its alignment."""
+    episode: dict[str, Any] = dict(hub.episode(episode_id))
+    for trial in episode["trials"]:
+        count = episode.get("turn_counts", {}).get(str(trial["index"]), len(trial["turns"]))
+        while len(trial["turns"]) < count:
+            start = len(trial["turns"]) + 1
+            more = hub.turns(episode_id, trial["index"], start, start + 10 * TURNS_A_PAGE)
+            if not more:
+                break
+            trial["turns"] += [turn.model_dump(mode="json") for turn in more]
+    return episode, dict(hub.alignment(episode_id))
+
+
+def _head(episode: dict[str, Any]) -> Content:
+    roles = [
+        Content.assemble(
+            sign("expert" if episode[role] == "expert" else role), f" {role} ", plain(one_line(episode[role]))
+        )
+        for role in ("planner", "reflector")
+    ]
+    facts = Content.styled(f"{how_played(episode)} · {age(episode['created_at'])} ago", "$dim")
+    return Content("\n").join(
+        [
+            plain(one_line(episode["task"]["instruction"]), "bold"),
+            Content("  ").join([*roles, facts]),
+            Content.assemble((episode["state"] + "  ", "$dim"), strip(episode)),
+        ]
+    )
+
+
+def _no_trials() -> Block:
+    return Block("empty", (Line(Content("This episode has no trials yet.")),))
+
+
+def _replay_words(report: dict[str, Any]) -> tuple[str, str]:
+    """What the replay found, and whose colour says it."""
+    compared = max(report["rewards_compared"], report["observations_compared"])
+    if report["is_reproducible"]:
+        return f"✓ Reproducible. {compared} recorded actions gave the same observation and reward again.", "success"
+    first, notes = report.get("first_divergence"), ", ".join(report.get("notes") or {})
+    where = (
+        f" First at turn {first['turn']}: {first['what']}." if first and "what" in first and "turn" in first else ""
+    )
+    return f"✕ Not reproducible.{where} {notes}".rstrip(), "failure"

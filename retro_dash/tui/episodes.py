@@ -1,0 +1,237 @@
+"""Episodes: the table of everything that was ever played, filtered and sorted by the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+from urllib.parse import urlencode
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.widgets import DataTable, Input, Static
+
+from data.errors import BadInput, RetroDashError
+from data.rows import EpisodePage, EpisodeRow
+from retro_dash.client import HubLost
+from retro_dash.tui.episode import EpisodeScreen
+from retro_dash.tui.filter import FilterLine
+from retro_dash.tui.place import Place, Table
+from retro_dash.tui.text import STATES, age, cell, number, plural, signed
+
+PAGE = 50
+REFRESH_SECONDS = 4.0
+SORTS = ("created", "gain", "trials", "turns", "state", "env", "task", "planner", "reflector")
+SORT_OF = {"Outcome": "state", "Env": "env", "Task": "task", "Trials": "trials", "Gain": "gain", "Planner": "planner"}
+SORT_OF |= {"Reflector": "reflector", "Turns": "turns", "Age": "created"}
+
+
+class EpisodesPlace(Place):
+    """The table; Enter opens a row over it."""
+
+    TITLE_WORD = "Episodes"
+    HELP = "Everything that was played. The filter is the same as on the page and in `retro-dash episodes`."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open"),
+        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("s", "sort", "Sort by"),
+        Binding("S", "turn_sort", "Turn the sort round", show=False),
+        Binding("greater_than_sign,right_square_bracket", "older(1)", "Older", key_display=">"),
+        Binding("less_than_sign,left_square_bracket", "older(-1)", "Newer", key_display="<"),
+        Binding("g", "refresh", "Load again", show=False),
+        Binding("escape", "leave", "Leave the filter", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter_text, self.sort, self.start = "", "-created", 0
+        self.listed = EpisodePage(total=0, rows=())
+
+    def compose_middle(self) -> ComposeResult:
+        yield FilterLine()
+        yield Table(id="episodes")
+        yield Static("Loading episodes …", id="count", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Table).focus()
+        self.set_interval(REFRESH_SECONDS, self._refresh_running)
+
+    def arrive(self) -> None:
+        self.load()
+        self.learn_words()
+
+    def page(self) -> str:
+        place = {"filter": self.filter_text, "sort": "" if self.sort == "-created" else self.sort}
+        place["page"] = str(self.start // PAGE + 1) if self.start else ""
+        query = urlencode({key: value for key, value in place.items() if value})
+        return f"/episodes{'?' if query else ''}{query}"
+
+    def lineage(self) -> Sequence[str]:
+        return ("All episodes", self.filter_text) if self.filter_text else ("All episodes",)
+
+    # Loading
+
+    @work(exclusive=True, group="words")
+    async def learn_words(self) -> None:
+        try:
+            self.query_one(FilterLine).words.know(await self.dash.ask(lambda hub: hub.filters()))
+        except RetroDashError as error:
+            self.log.warning(str(error))  # Only completion is missing then.
+
+    @work(exclusive=True, group="list")
+    async def load(self) -> None:
+        filter_text, sort, start = self.filter_text, self.sort, self.start
+        line = self.query_one(FilterLine)
+        try:
+            self.listed = await self.dash.ask(lambda hub: hub.episodes(filter_text, sort, PAGE, start))
+        except HubLost:
+            return
+        except BadInput as error:
+            line.fail(str(error))
+            return
+        except RetroDashError as error:
+            self.tell(error)
+            return
+        line.fail(None)
+        self.tell("")
+        self.show_rows()
+
+    def _refresh_running(self) -> None:
+        if self.is_current and any(row.state == "running" for row in self.listed.rows):
+            self.load()
+
+    def show_rows(self) -> None:
+        wide = self.size.width >= 150
+        self.query_one(Table).fill(
+            self._columns(wide), ((row.id, self._cells(row, wide)) for row in self.listed.rows)
+        )
+        first, total = self.start + 1, self.listed.total
+        words = (
+            f"{first:,}–{first + len(self.listed.rows) - 1:,} of {plural(total, 'episode')}, sorted by {self.sort}"
+        )
+        if not self.listed.rows:
+            words = (
+                "No episode matches this filter."
+                if self.filter_text
+                else "No episodes yet. Press 1 and play the first one."
+            )
+        self.query_one("#count", Static).update(words)
+        self.show_where()
+
+    def _columns(self, wide: bool) -> list[tuple[str, int]]:
+        others = 10 + 13 + 14 + 6 + 8 + (24 + 24 + 16 + 5 if wide else 10)
+        task = max(12, self.size.width - others - 2 * (10 if wide else 7) - 4)
+        columns = [("Outcome", 10), ("Env", 13), ("Task", task), ("Trials", 14), ("Gain", 6)]
+        columns += [("Planner", 24), ("Reflector", 24), ("Labels", 16), ("Turns", 5)] if wide else [("Planner", 10)]
+        return [*columns, ("Age", 8)] if wide else [*columns, ("Age", 6)]
+
+    def _cells(self, row: EpisodeRow, wide: bool) -> list[Text]:
+        ink = self.dash.ink
+        who, mark = STATES.get(row.state, ("environment", "?"))
+        gain = cell("–", ink("dim"))
+        if row.best_gain is not None:
+            gain = cell(
+                signed(row.best_gain),
+                ink("success" if row.best_gain > 0 else "failure" if row.best_gain < 0 else "dim"),
+            )
+        planner = cell(
+            f"{'★' if row.planner == 'expert' else '●'} {row.planner}",
+            ink("expert" if row.planner == "expert" else "planner"),
+        )
+        cells = [
+            cell(f"{mark} {row.state}", ink(who)),
+            cell(row.env),
+            cell(("fork · " if row.parent_id else "") + (row.instruction or row.task_id)),
+            self._chips(row),
+            gain,
+            planner,
+        ]
+        if wide:
+            labels = ", ".join(str(one.value) if isinstance(one.value, str) else one.name for one in row.labels)
+            reflector = row.reflector == "expert"
+            cells += [
+                cell(f"{'★' if reflector else '◆'} {row.reflector}", ink("expert" if reflector else "reflector")),
+                cell(f"✎ {labels}" if labels else "", ink("human")),
+                cell(str(row.turn_count)),
+            ]
+        return [*cells, cell(age(row.created_at), ink("dim"))]
+
+    def _chips(self, row: EpisodeRow) -> Text:
+        """✓✕ and the reward of each trial."""
+        chips = cell("")
+        for trial in row.trials[:6]:
+            running = trial.stop_reason is None
+            who, mark = ("planner", "●") if running else ("success", "✓") if trial.success else ("failure", "✕")
+            score = "" if running or trial.reward in (0, 1) else number(trial.reward).lstrip("0")
+            chips.append(f"{mark}{score} ", style=self.dash.ink(who))
+        return chips.append(f"+{len(row.trials) - 6}" if len(row.trials) > 6 else "")
+
+    # Keys
+
+    def on_resize(self, event: Resize) -> None:
+        if self.listed.rows:
+            self.show_rows()
+
+    def action_filter(self) -> None:
+        self.query_one("#filter").focus()
+
+    def action_leave(self) -> None:
+        self.query_one(Table).focus()
+
+    @on(Input.Submitted, "#filter")
+    def filter_sent(self, event: Input.Submitted) -> None:
+        self.filter_text, self.start = event.value.strip(), 0
+        self.load()
+        self.query_one(Table).focus()
+
+    def set_filter(self, text: str) -> None:
+        """Use another filter, as if it had been typed."""
+        self.query_one("#filter", Input).value = text
+        self.filter_text, self.start = text, 0
+        self.load()
+
+    def action_sort(self) -> None:
+        at = SORTS.index(self.sort.lstrip("-"))
+        self._sort_by(f"-{SORTS[(at + 1) % len(SORTS)]}")
+
+    def action_turn_sort(self) -> None:
+        self._sort_by(self.sort[1:] if self.sort.startswith("-") else f"-{self.sort}")
+
+    @on(DataTable.HeaderSelected)
+    def head_pressed(self, event: DataTable.HeaderSelected) -> None:
+        name = SORT_OF.get(str(event.column_key.value))
+        if name is not None:
+            self._sort_by(name if self.sort == f"-{name}" else f"-{name}")
+
+    def _sort_by(self, sort: str) -> None:
+        self.sort, self.start = sort, 0
+        self.load()
+
+    def action_older(self, pages: int) -> None:
+        offset = self.start + pages * PAGE
+        if 0 <= offset < max(1, self.listed.total):
+            self.start = offset
+            self.load()
+
+    def action_refresh(self) -> None:
+        self.load()
+
+    @on(DataTable.RowSelected)
+    def row_selected(self, event: DataTable.RowSelected) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        chosen = self.query_one(Table).chosen
+        if chosen is not None:
+            self.app.push_screen(EpisodeScreen(chosen, self))
+
+    def neighbour(self, episode_id: str, by: int) -> str | None:
+        """The episode so many rows away; the cursor follows."""
+        ids = [row.id for row in self.listed.rows]
+        at = ids.index(episode_id) + by if episode_id in ids else 0
+        if not 0 <= at < len(ids):
+            return None
+        self.query_one(Table).move_cursor(row=at, animate=False)
+        return ids[at]

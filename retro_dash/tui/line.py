@@ -1,0 +1,52 @@
+"""The line to the hub: finds it, keeps a client, notices when it is gone and when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from retro_dash.address import HubAddress
+from retro_dash.client import HubClient, HubLost
+
+TIMEOUT_SECONDS = 15.0
+
+
+class Line:
+    """One client at a time; all methods may be called from any thread, and may block."""
+
+    def __init__(self, find: Callable[[], HubAddress | None]) -> None:
+        self._find = find
+        self.address: HubAddress | None = None
+        self.client: HubClient | None = None
+
+    @property
+    def url(self) -> str:
+        return self.address.url if self.address else ""
+
+    def reach(self) -> HubClient:
+        """A client of the hub that runs now. Raises HubLost when none does."""
+        if self.client is None:
+            address = self._find()
+            if address is None:
+                raise HubLost("No hub runs here any more. Start it again with: retro-dash web")
+            self.address = address
+            self.client = HubClient(address.url, address.token, TIMEOUT_SECONDS)
+        return self.client
+
+    def status(self) -> dict[str, JsonValue]:
+        """What the top bar shows; looks for a hub at another address too. Raises HubLost."""
+        address = self._find()
+        if address is not None and address != self.address:
+            self.drop()
+        try:
+            return self.reach().status()
+        except HubLost:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Forget the client, so that the next call finds the hub anew."""
+        client, self.client = self.client, None
+        if client is not None:
+            client.close()

@@ -1,0 +1,155 @@
+"""What every place shares: the top bar, the line of lineage and link, a note, the footer; and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import Click
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Static
+
+from retro_dash.tui.text import State, cell, plain, plural
+
+if TYPE_CHECKING:
+    from retro_dash.tui.app import RetroDash
+
+PLACES = ("Play", "Episodes", "Train", "Serving", "Results")
+KEYS = {"Play": "1", "Episodes": "2", "Curate": "3", "Train": "4", "Serving": "5", "Results": "6"}
+ENGINE = {"ready": ("success", "●"), "starting": ("human", "◌"), "stopped": ("dim", "○"), "failed": ("failure", "✕")}
+
+
+class Place(Screen[None]):
+    """One of the places; a subclass says what is in the middle, which page it is, and what to load."""
+
+    TITLE_WORD: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-medium"), (150, "-wide")]  # noqa: RUF012 - Textual's own shape
+
+    @property
+    def dash(self) -> RetroDash:
+        return cast("RetroDash", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.TITLE_WORD)
+        with Horizontal(id="where"):
+            yield Static(id="lineage", markup=False)
+            yield Static(id="link", markup=False)
+        yield from self.compose_middle()
+        yield Static(id="note", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def compose_middle(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def page(self) -> str:
+        """Path of the web page that shows the same."""
+        raise NotImplementedError
+
+    def lineage(self) -> Sequence[str]:
+        return (self.TITLE_WORD,)
+
+    def arrive(self) -> None:
+        """Load what the place shows: when it comes to the front, and when the hub is back."""
+
+    def on_screen_resume(self) -> None:
+        self.show_status()
+        self.show_where()
+        self.arrive()
+
+    def show_where(self) -> None:
+        self.query_one("#lineage", Static).update(plain(" › ".join(self.lineage())))
+        self.query_one("#link", Static).update(plain(self.dash.line.url + self.page()))
+
+    def show_status(self) -> None:
+        self.query_one(TopBar).show(self.dash.status, self.dash.is_lost)
+
+    def tell(self, text: object, who: str = "failure") -> None:
+        """Say something under the middle; an empty text takes it away."""
+        note = self.query_one("#note", Static)
+        note.update(plain(text, f"${who}"))
+        note.display = bool(text)
+
+
+class TopBar(Horizontal):
+    """The places, and what the hub is doing."""
+
+    def __init__(self, current: str) -> None:
+        super().__init__()
+        self.current = current
+
+    def compose(self) -> ComposeResult:
+        yield Static("Retro Dash", id="brand", markup=False)
+        for name in PLACES:
+            yield Tab(name, name == self.current)
+        yield Static(id="hub", markup=False)
+
+    def show(self, status: State, is_lost: bool) -> None:
+        self.query_one("#hub", Static).update(_hub_line(status, is_lost))
+
+
+class Tab(Static):
+    """One place in the top bar."""
+
+    def __init__(self, name: str, is_current: bool) -> None:
+        super().__init__(Content.assemble((KEYS[name], "$dim"), " ", name), classes="current" if is_current else "")
+        self.place = name
+
+    async def on_click(self, event: Click) -> None:
+        event.stop()
+        await cast("RetroDash", self.app).action_go(self.place)
+
+
+class Table(DataTable[Text]):
+    """Rows that keep their place by key when they are filled again."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", "Next row", show=False),
+        Binding("k", "cursor_up", "Previous row", show=False),
+    ]
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+
+    def fill(self, columns: Iterable[tuple[str, int]], rows: Iterable[tuple[str, Sequence[Text]]]) -> None:
+        """Show these columns (title, width) and rows (key, cells); the cursor stays on its row."""
+        chosen, scroll = self.chosen, self.scroll_y
+        self.clear(columns=True)
+        for title, width in columns:
+            self.add_column(cell(title), width=width, key=title)
+        for key, cells in rows:
+            self.add_row(*cells, key=key)
+        if chosen is not None and chosen in self.rows:
+            self.move_cursor(row=self.get_row_index(chosen), animate=False)
+            self.scroll_to(y=scroll, animate=False)
+
+    @property
+    def chosen(self) -> str | None:
+        """Key of the row under the cursor."""
+        if not self.is_valid_coordinate(self.cursor_coordinate):
+            return None
+        return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+
+
+def _hub_line(status: State, is_lost: bool) -> Content:
+    if is_lost:
+        return Content.styled("✕ the hub does not answer; trying again", "bold $failure")
+    if not status:
+        return Content.styled("…", "$dim")
+    engine, runs = status["engine"], status.get("runs") or {}
+    who, mark = ENGINE.get(engine["state"], ("dim", "○"))
+    parts = [
+        f"{plural(runs['running'], 'job')} running" if runs.get("running") else "",
+        f"{runs['queued']} queued" if runs.get("queued") else "",
+        f"{plural(status['live']['busy'], 'episode')} playing" if status["live"]["busy"] else "",
+    ]
+    doing = " · ".join(part for part in parts if part) or "nothing running"
+    if status["storage"]["read_only"]:
+        doing = "✕ store is read-only"
+    return Content.assemble(
+        (f"{mark} ", f"${who}"), plain(f"{engine['model'] or 'engine'} {engine['state']}"), " · ", doing
+    )

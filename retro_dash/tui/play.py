@@ -1,0 +1,567 @@
+"""Play: choose a task, step an agent, watch it fail, reflect and try again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from pydantic import JsonValue
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from data.errors import RetroDashError
+from retro_dash.client import HubLost
+from retro_dash.tui.board import Block, Board, Line, Row
+from retro_dash.tui.editor import Editor
+from retro_dash.tui.place import Place
+from retro_dash.tui.setup import Setup
+from retro_dash.tui.text import how_played, one_line, plain, sign, strip
+from retro_dash.tui.turns import (
+    choice_block,
+    opening,
+    parse_turn_key,
+    pending_block,
+    reflection_block,
+    trial_head,
+    turn_block,
+    writing_block,
+)
+from retro_dash.tui.watch import Watch, merge, view_of
+from retro_dash.tui.worlds import world
+
+FRAME_SECONDS = 0.25
+PHASES = {
+    "ready": "Ready",
+    "thinking": "The planner thinks",
+    "proposed": "Waits for you",
+    "acting": "The environment answers",
+    "reflecting": "The reflector looks back",
+    "between_trials": "Between trials",
+    "finished": "Finished",
+}
+DRAFT = ("step", "run_trial", "run_episode", "hold")
+VERBS = {
+    "press_step": "step",
+    "press_run_trial": "run_trial",
+    "press_run_episode": "run_episode",
+    "press_hold": "hold",
+    "press_reflect": "reflect",
+    "press_next_trial": "next_trial",
+    "press_stop": "stop",
+    "fork": "fork",
+}
+EXPERT = (
+    " The scripted expert is a program that knows how this environment works, not a language model. "
+    "Choose a model as planner to see one try."
+)
+
+
+class PlayPlace(Place):
+    """One live episode at a time."""
+
+    TITLE_WORD = "Play"
+    HELP = "Step an agent; the reflection between two trials is what it learned."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "press_step", "Step", tooltip="One turn: think, act, observe"),
+        Binding("r", "press_run_trial", "Run trial", tooltip="Turns until this trial ends"),
+        Binding("R", "press_run_episode", "Run episode", tooltip="Trials and reflections until it is solved"),
+        Binding(
+            "e", "press_hold", "Hold", tooltip="The planner writes its turn and waits, so that you can change it"
+        ),
+        Binding("f", "press_reflect", "Reflect", tooltip="The reflector looks back at the failed trial"),
+        Binding("n", "press_next_trial", "Next trial", tooltip="Start again with what was learned"),
+        Binding("x", "press_stop", "Stop", tooltip="Stop what is running; when nothing runs, end the episode"),
+        Binding("E", "edit_reflection", "Edit reflection", show=False),
+        Binding("N", "no_reflection", "Use no reflection", show=False),
+        Binding("F", "fork", "Fork before the marked turn", show=False),
+        Binding("o", "new_episode", "New", tooltip="New episode with the chosen task"),
+        Binding("t", "panel('setup')", "Task and agents", show=False),
+        Binding("w", "panel('world')", "World", show=False),
+        Binding("slash", "filter_tasks", "Filter tasks", show=False, key_display="/"),
+        Binding("d", "random_task", "Random task", show=False),
+        Binding("a", "next_live", "The next episode that is live", show=False),
+        Binding("p", "presenter", "Presenter view", show=False),
+        Binding("h,left", "turn(-1)", "Previous turn", show=False),
+        Binding("l,right", "turn(1)", "Next turn", show=False),
+        Binding("j,down", "scroll(1)", "Scroll down", show=False),
+        Binding("k,up", "scroll(-1)", "Scroll up", show=False),
+        Binding("G", "newest", "Newest turn", show=False),
+        Binding("z", "unfold", "All of long texts", show=False),
+        Binding("escape", "leave", "Leave a field or the presenter view", show=False),
+    ]
+
+    panel: reactive[str] = reactive("setup", init=False)
+    unfolded: reactive[bool] = reactive(False, init=False)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: Watch | None = None
+        self.asking = ""
+        self.folded: dict[int, bool] = {}
+        self._env = ""
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        return self.live.state if self.live else None
+
+    def compose_middle(self) -> ComposeResult:
+        with Horizontal(id="play"):
+            yield Setup()
+            with Vertical(id="stage"):
+                yield Static(id="task", markup=False)
+                yield Static(id="agents", markup=False)
+                yield Static(id="phase", markup=False)
+                yield Board(id="trials")
+                yield Editor()
+            with Vertical(id="world"):
+                yield Static(id="budget", markup=False)
+                with VerticalScroll(id="view-box"):
+                    yield Static(id="view", markup=False)
+                yield OptionList(id="doors", markup=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.set_interval(FRAME_SECONDS, self._frame)
+        self.query_one("#doors").display = False
+        self.query_one(Board).focus()
+        self.watch_panel()
+        self.show()
+
+    def arrive(self) -> None:
+        self.query_one(Setup).load()
+        if self.live is not None and self.live.is_lost:
+            self.attach(self.live.state["episode_id"])
+
+    def page(self) -> str:
+        return f"/?episode={quote(self.state['episode_id'])}" if self.state else "/"
+
+    def lineage(self) -> Sequence[str]:
+        episode = self.state["episode"] if self.state else None
+        task = episode["task"] if episode else self.query_one(Setup).picked
+        if not task:
+            return ("Play",)
+        fork = f"fork of {episode['parent_id']}" if episode and episode.get("parent_id") else ""
+        return [
+            part for part in (task["env"], task["split"], task["id"], fork, episode["id"] if episode else "") if part
+        ]
+
+    # Pressing
+
+    def allowed(self) -> list[str]:
+        """The verbs that can be pressed now."""
+        if self.state is None:
+            return list(DRAFT) if self.query_one(Setup).picked else []
+        verbs = list(self.state.get("allowed") or [])
+        return [*verbs, "hold"] if "step" in verbs and self.state["phase"] != "proposed" else verbs
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in VERBS and self.is_mounted:
+            return True if VERBS[action] in self.allowed() else None
+        if action in ("edit_reflection", "no_reflection"):
+            return True if {"reflect", "edit_reflection"} & set(self.allowed()) else None
+        return True
+
+    def action_press_step(self) -> None:
+        if self.state and self.state["phase"] == "proposed":
+            self.query_one(Editor).action_send()
+        else:
+            self.press("step")
+
+    def action_press_run_trial(self) -> None:
+        self.press("run_trial")
+
+    def action_press_run_episode(self) -> None:
+        self.press("run_episode")
+
+    def action_press_hold(self) -> None:
+        self.press("step", {"hold": True})
+
+    def action_press_reflect(self) -> None:
+        self.press("reflect")
+
+    def action_press_next_trial(self) -> None:
+        self.press("next_trial")
+
+    def action_press_stop(self) -> None:
+        self.press("stop")
+
+    def press(self, verb: str, body: dict[str, JsonValue] | None = None) -> None:
+        """Ask the hub for one verb; a second press waits for the answer to the first."""
+        if self.asking:
+            return
+        self.asking = verb
+        self.tell("")
+        self._show_phase()
+        self.query_one(Board).follows = True
+        self._press(verb, body or {})
+
+    @work(group="press")
+    async def _press(self, verb: str, body: dict[str, JsonValue]) -> None:
+        try:
+            if self.live is None:
+                request = self.query_one(Setup).settings()
+                self._take(await self.dash.ask(lambda hub: hub.open_live(request)))
+            live = self.live
+            assert live is not None
+            episode_id = live.state["episode_id"]
+            answer = await self.dash.ask(lambda hub: hub.press(episode_id, verb, body))
+            if verb == "fork":
+                self._take(answer)
+                self.dash.say(f"Forked before turn {body['turn']} of trial {body['trial']}")
+            elif self.live is live and int(str(answer["cursor"])) >= live.state["cursor"]:
+                merge(live.state, answer)
+        except RetroDashError as error:
+            self.tell(error)
+        finally:
+            self.asking = ""
+            self.show()
+
+    @work(exclusive=True, group="attach")
+    async def attach(self, episode_id: str) -> None:
+        """Show a live episode, from its whole state on."""
+        try:
+            self._take(await self.dash.ask(lambda hub: hub.live_state(episode_id)))
+            self.tell("")
+        except HubLost:
+            return  # The app looks for the hub, and `arrive` is called when it is back.
+        except RetroDashError as error:
+            self.tell(error)
+        self.show()
+
+    def _take(self, state: dict[str, Any]) -> None:
+        is_new = self.state is None or self.state["episode_id"] != state["episode_id"]
+        self.detach()
+        self.live = Watch(self.dash.line.reach(), state)
+        if is_new:
+            self.folded.clear()
+            self.query_one(Board).select(None, reach=False)
+            self.query_one(Editor).close()
+            self.panel = "" if self.has_class("-narrow") else "world"
+
+    def detach(self) -> None:
+        if self.live is not None:
+            self.live.close()
+            self.live = None
+
+    def on_unmount(self) -> None:
+        self.detach()
+
+    def action_new_episode(self) -> None:
+        self.detach()
+        self.folded.clear()
+        self.query_one(Editor).close()
+        self.tell("")
+        self.panel = "setup"
+        self.show()
+
+    def action_fork(self) -> None:
+        turn = parse_turn_key(self.query_one(Board).selected) or self._last_turn()
+        if turn is not None:
+            self.press("fork", {"trial": turn[0], "turn": turn[1]})
+
+    @work(exclusive=True, group="attach")
+    async def action_next_live(self) -> None:
+        """Go round the episodes that are live in the hub."""
+        try:
+            open_now = [one for one in await self.dash.ask(lambda hub: hub.live_list()) if one["phase"] != "finished"]
+        except RetroDashError as error:
+            self.tell(error)
+            return
+        ids = [one["episode_id"] for one in open_now]
+        here = self.state["episode_id"] if self.state else ""
+        others = [one for one in ids if one != here]
+        if not others:
+            self.dash.say("No other episode is live.")
+            return
+        at = ids.index(here) if here in ids else -1
+        self.attach(ids[(at + 1) % len(ids)] if ids[(at + 1) % len(ids)] != here else others[0])
+
+    # Editing
+
+    async def action_edit_reflection(self) -> None:
+        state = self.state
+        if not state or not state["episode"]["trials"]:
+            return
+        last = state["episode"]["trials"][-1]["index"]
+        written = next((one for one in state["episode"]["reflections"] if one["after_trial"] == last), None)
+        verb = "edit_reflection" if "edit_reflection" in self.allowed() else "reflect"
+        text = written["text"] if written else ""
+        title = f"✎ Reflection after trial {last}. Ctrl+S uses it, Esc leaves it as it was."
+        await self.query_one(Editor).edit(verb, title, {"reflection": text})
+
+    def action_no_reflection(self) -> None:
+        self.press("edit_reflection" if "edit_reflection" in self.allowed() else "reflect", {"text": ""})
+
+    @on(Editor.Sent)
+    def editor_sent(self, event: Editor.Sent) -> None:
+        self.query_one(Board).focus()
+        if event.purpose == "turn":
+            proposal = (self.state or {}).get("proposal") or {}
+            texts = {name: proposal.get(name, "") if text is None else text for name, text in event.texts.items()}
+            changed = any(text is not None for text in event.texts.values())
+            self.press("step", dict(texts) if changed else {})
+        elif event.texts["reflection"] is not None:
+            self.press(event.purpose, {"text": event.texts["reflection"]})
+
+    @on(Editor.Left)
+    def editor_left(self) -> None:
+        self.query_one(Board).focus()
+
+    # Looking around
+
+    def action_panel(self, name: str) -> None:
+        self.panel = "" if self.panel == name else name
+
+    def watch_panel(self) -> None:
+        self.set_class(self.panel == "setup", "panel-setup")
+        self.set_class(self.panel == "world", "panel-world")
+
+    def watch_unfolded(self) -> None:
+        self.show()
+
+    def action_unfold(self) -> None:
+        self.unfolded = not self.unfolded
+
+    def action_presenter(self) -> None:
+        self.toggle_class("presenter")
+
+    def action_leave(self) -> None:
+        self.remove_class("presenter")
+        self.query_one(Board).focus()
+
+    def action_filter_tasks(self) -> None:
+        self.panel = "setup"
+        self.query_one("#task-filter").focus()
+
+    def action_random_task(self) -> None:
+        self.query_one(Setup).choose_random()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(Board).scroll_relative(y=3 * by, animate=False)
+
+    def action_newest(self) -> None:
+        board = self.query_one(Board)
+        board.select(None, reach=False)
+        board.follows = True
+        board.scroll_end(animate=False)
+
+    def action_turn(self, by: int) -> None:
+        board = self.query_one(Board)
+        keys = [key for key in board.block_keys() if parse_turn_key(key)]
+        if keys:
+            at = keys.index(board.selected) + by if board.selected in keys else len(keys) - 1
+            board.select(keys[min(len(keys) - 1, max(0, at))])
+
+    @on(Board.Chosen)
+    def block_chosen(self, event: Board.Chosen) -> None:
+        kind, *rest = event.key.split()
+        if kind == "trial" and self.state:
+            last = self.state["episode"]["trials"][-1]["index"]
+            index = int(rest[0])
+            self.folded[index] = not self.folded.get(index, index != last)
+            self.show()
+        elif kind == "turn":
+            self.query_one(Board).select(event.key)
+
+    @on(OptionList.OptionSelected, "#doors")
+    def door_opened(self, event: OptionList.OptionSelected) -> None:
+        view = view_of(self.state) if self.state else None
+        if view and event.option_index < len(view.get("admissible", [])):
+            self.press("step", {"action": view["admissible"][event.option_index], "thought": ""})
+            self.query_one(Board).focus()
+
+    # Showing
+
+    def _frame(self) -> None:
+        if self.live is None or not self.live.take():
+            return
+        if self.live.is_lost:
+            self.set_timer(0.5, self._again)
+        self.show()
+
+    def _again(self) -> None:
+        """The stream ended: go on where the hub is, or wait until the app has found it."""
+        if self.live is not None and self.live.is_lost and not self.dash.is_lost:
+            self.attach(self.live.state["episode_id"])
+
+    @on(Setup.Changed)
+    def setup_changed(self) -> None:
+        self.show()
+
+    @on(Setup.Failed)
+    def setup_failed(self, event: Setup.Failed) -> None:
+        self.tell(event.error)
+
+    def show(self) -> None:
+        """Draw everything as it is now."""
+        state = self.state
+        self._show_head()
+        self._show_phase()
+        self.query_one(Board).show(self._rows())
+        self._show_world()
+        self.show_where()
+        self.refresh_bindings()
+        editor = self.query_one(Editor)
+        if state and state["phase"] == "proposed" and state.get("proposal") and not editor.display:
+            self._offer_turn(state["proposal"])
+        elif editor.purpose == "turn" and state and state["phase"] != "proposed":
+            editor.close()
+        if state and state.get("error"):
+            self.tell(state["error"])
+
+    @work(exclusive=True, group="editor")
+    async def _offer_turn(self, proposal: dict[str, Any]) -> None:
+        title = "✎ The planner waits. Change its thought or action; Enter does it."
+        texts = {"thought": str(proposal["thought"]), "action": str(proposal["action"])}
+        if not proposal["action"]:
+            texts["thought"] = texts["thought"] or str(proposal.get("raw", ""))
+        await self.query_one(Editor).edit("turn", title, texts)
+
+    def _show_head(self) -> None:
+        episode = self.state["episode"] if self.state else None
+        setup = self.query_one(Setup)
+        task = episode["task"] if episode else setup.picked
+        self.query_one("#task", Static).update(
+            plain(one_line(task["instruction"] if task else "Choose a task"), "bold")
+        )
+        chosen = episode or setup.chosen
+        agents = [
+            Content.assemble(
+                sign("expert" if chosen[role] == "expert" else role), f" {role} ", plain(one_line(chosen[role]))
+            )
+            for role in ("planner", "reflector")
+        ]
+        if episode:
+            agents.append(Content.styled(how_played(episode), "$dim"))
+        self.query_one("#agents", Static).update(Content("  ").join(agents))
+
+    def _show_phase(self) -> None:
+        state, live = self.state, self.live
+        phase = "Ready" if state is None else PHASES.get(state["phase"], state["phase"])
+        if self.asking:
+            phase = f"{self.asking.replace('_', ' ').capitalize()} …"
+        if live is not None and live.is_lost:
+            phase = "The line to the hub is lost; trying again"
+        busy = state is not None and state["phase"] in ("thinking", "acting", "reflecting")
+        words = Content.styled(f"{'● ' if busy else ''}{phase}", "$planner" if busy else "$dim")
+        if state and state["episode"]["trials"]:
+            words = words + Content("   ") + strip(state["episode"]) + _ending(state)
+        self.query_one("#phase", Static).update(words)
+
+    def _show_world(self) -> None:
+        state = self.state
+        view = view_of(state) if state else None
+        budget = state["budget"] if state else {}
+        meters = [_meter("turns", budget.get("turns_used", 0), budget.get("turn_limit"))]
+        meters.append(_meter("tokens", budget.get("tokens_used", 0), budget.get("token_limit")))
+        self.query_one("#budget", Static).update(Content("\n").join(meter for meter in meters if meter))
+        empty = Content.styled(
+            "What the environment shows beside the transcript appears here as soon as the episode begins.", "$dim"
+        )
+        content = world(state["episode"]["task"]["env"], view) if state and view else empty
+        self.query_one("#view", Static).update(content)
+        self._show_doors(state, view)
+
+    def _show_doors(self, state: dict[str, Any] | None, view: dict[str, Any] | None) -> None:
+        doors = self.query_one("#doors", OptionList)
+        can_act = state is not None and state["phase"] in ("ready", "proposed") and "step" in self.allowed()
+        actions = list((view or {}).get("admissible") or []) if can_act else []
+        doors.display = bool(actions)
+        if [str(option.prompt) for option in doors.options] != [one_line(action) for action in actions]:
+            doors.clear_options()
+            doors.add_options([Option(plain(one_line(action))) for action in actions])
+
+    def _last_turn(self) -> tuple[int, int] | None:
+        for trial in reversed(self.state["episode"]["trials"] if self.state else []):
+            if trial["turns"]:
+                return trial["index"], trial["turns"][-1]["index"]
+        return None
+
+    def _rows(self) -> list[Row]:
+        state = self.state
+        if state is None:
+            return [(_empty(self.query_one(Setup).chosen),)]
+        blocks: list[Block] = []
+        episode, phase, partial = state["episode"], state["phase"], state.get("partial") or {}
+        reflections = {one["after_trial"]: one for one in episode["reflections"]}
+        for trial in episode["trials"]:
+            is_last = trial is episode["trials"][-1]
+            blocks += self._trial_blocks(state, trial, is_last)
+            failed = trial.get("stop_reason") is not None and not trial["success"]
+            if trial["index"] in reflections:
+                blocks.append(reflection_block(reflections[trial["index"]], self.unfolded))
+            elif is_last and failed and (phase == "reflecting" or partial.get("role") == "reflector"):
+                blocks.append(writing_block(trial["index"], partial.get("text", "")))
+            elif is_last and failed and phase == "between_trials":
+                blocks.append(choice_block(trial["index"], self.allowed()))
+        if not episode["trials"]:
+            words = (
+                "thinking …"
+                if phase == "thinking"
+                else "Press s for one turn, r for a trial, R for the whole episode."
+            )
+            blocks.append(Block("start", (Line(Content.styled(words, "$dim")),)))
+        return [(block,) for block in blocks]
+
+    def _trial_blocks(self, state: dict[str, Any], trial: dict[str, Any], is_last: bool) -> list[Block]:
+        index, turns = trial["index"], trial["turns"]
+        folded = self.folded.get(index, not is_last)
+        blocks = [trial_head(trial, len(turns), folded)]
+        if folded:
+            return blocks
+        blocks.append(opening(trial, self.unfolded))
+        before = 0.0
+        for turn in turns:
+            blocks.append(turn_block(index, turn, before, self.unfolded))
+            before = turn["reward"]
+        partial = state.get("partial") or {}
+        if is_last and trial.get("stop_reason") is None and state["phase"] in ("thinking", "acting"):
+            text = partial.get("text", "") if partial.get("role") == "planner" else ""
+            blocks.append(pending_block(index, len(turns) + 1, text, state["phase"]))
+        return blocks
+
+
+def _ending(state: dict[str, Any]) -> Content:
+    """The last word on an episode that is over."""
+    episode = state["episode"]
+    if state["phase"] != "finished":
+        return Content("")
+    solved = next((trial["index"] for trial in episode["trials"] if trial["success"]), 0)
+    if solved:
+        after = f", after {solved - 1} reflection{'s' if solved > 2 else ''}" if solved > 1 else ""
+        return Content.styled(f"   ✓ Solved in trial {solved}{after}.", "bold $success")
+    if episode["state"] == "failed":
+        return Content.styled(f"   ✕ Not solved in {len(episode['trials'])} trials.", "bold $failure")
+    return Content.styled(f"   The episode ended: {episode['state']}.", "bold $human")
+
+
+def _meter(name: str, used: int, limit: int | None) -> Content:
+    if not limit:
+        return Content("")
+    full = min(12, round(12 * used / limit))
+    style = "$human" if used >= 0.8 * limit else "$planner"
+    return Content.assemble(
+        (f"{name:<7}", "$dim"), ("━" * full, style), ("─" * (12 - full), "$dim"), f" {used:,} / {limit:,}"
+    )
+
+
+def _empty(chosen: dict[str, Any]) -> Block:
+    lines = [
+        Line(Content("")),
+        Line(Content.styled("Nothing has been played yet.", "bold")),
+        Line(
+            Content(
+                "Press R: the planner tries the task, the reflector looks back at what went wrong, and the planner "
+                "tries again. Or go turn by turn with s."
+            )
+        ),
+    ]
+    if "expert" in (chosen["planner"], chosen["reflector"]):
+        lines += [Line(Content("")), Line(Content.styled(EXPERT.strip(), "$dim"), sign("expert"))]
+    return Block("empty", tuple(lines))

@@ -26,12 +26,6 @@ _NOT_SETTINGS = frozenset(
         "RETRO_TEST_HOME",
     }
 )
-    "RETRO_SHARED_DATA",
-    "RETRO_TEST_HOME",
-    "RETRO_VLLM_PYTHON",
-    "RETRO_ALFWORLD_PYTHON",
-    "RETRO_TRL_PYTHON",
-}
 
 
 class Settings(BaseModel):

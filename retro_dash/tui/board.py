@@ -45,8 +45,8 @@ class Block:
     """Colour behind it."""
 
 
-Row = Sequence[Block | None]
-"""What stands side by side: a block for every column."""
+Row = Sequence[Sequence[Block]]
+"""What stands side by side: for every column its blocks, one under the other."""
 
 
 class Board(ScrollView, can_focus=True):
@@ -86,7 +86,7 @@ class Board(ScrollView, can_focus=True):
         self._lay()
 
     def block_keys(self) -> list[str]:
-        return [block.key for block in chain.from_iterable(self.rows) if block is not None]
+        return [block.key for row in self.rows for block in chain.from_iterable(row)]
 
     def text(self) -> str:
         """What is on the board, without colours."""
@@ -128,11 +128,14 @@ class Board(ScrollView, can_focus=True):
         strips: list[Strip] = []
         self._spans = {}
         for row in self.rows:
-            columns = [self._block(block, size) if block else [] for block, size in zip(row, widths, strict=True)]
+            columns: list[list[Strip]] = []
+            for number, (blocks, size) in enumerate(zip(row, widths, strict=True)):
+                columns.append([])
+                for block in blocks:
+                    top = len(strips) + len(columns[-1])
+                    columns[-1] += self._block(block, size)
+                    self._spans[block.key] = (top, len(strips) + len(columns[-1]), number)
             height = max(map(len, columns), default=0)
-            for number, block in enumerate(row):
-                if block is not None:
-                    self._spans[block.key] = (len(strips), len(strips) + len(columns[number]), number)
             strips += columns[0] if len(columns) == 1 else [_join(columns, widths, y) for y in range(height)]
         self._strips = strips
         self.virtual_size = Size(width, len(strips))

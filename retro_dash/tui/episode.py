@@ -118,7 +118,7 @@ class EpisodeScreen(Place):
         self.query_one("#episode-head", Static).update(_head(episode))
         columns = self._columns()
         shares = [1] * len(columns)
-        self.query_one(Board).show(self._rows(columns) if columns else [(_no_trials(),)], shares or [1])
+        self.query_one(Board).show(self._rows(columns) if columns else [((_no_trials(),),)], shares or [1])
         self.show_where()
 
     def _columns(self) -> list[int]:
@@ -136,24 +136,24 @@ class EpisodeScreen(Place):
         by_trial = {one["after_trial"]: one for one in episode["reflections"]}
         unfolded = self.unfolded
         repeats = self.alignment.get("repeats", {})
-        before = [by_trial.get(trial["index"] - 1) for trial in trials]
-        rows: list[Row] = []
-        if any(before):
-            rows.append([reflection_block(one, unfolded) if one else None for one in before])
-        rows.append([trial_head(t, len(t["turns"]), repeats=len(repeats.get(str(t["index"]), {}))) for t in trials])
-        rows.append([opening(trial, unfolded) for trial in trials])
+        heads = []
+        for trial in trials:
+            before = by_trial.get(trial["index"] - 1)
+            head = trial_head(trial, len(trial["turns"]), repeats=len(repeats.get(str(trial["index"]), {})))
+            heads.append([*([reflection_block(before, unfolded)] if before else []), head, opening(trial, unfolded)])
+        rows: list[Row] = [heads]
         for row in self.alignment.get("rows", []):
             cells = [self._cell(episode["trials"][column], row[column]) for column in columns]
             if any(cells):
                 rows.append(cells)
         last = by_trial.get(trials[-1]["index"])
         if last and columns[-1] == len(episode["trials"]) - 1:
-            rows.append([None] * (len(columns) - 1) + [reflection_block(last, unfolded)])
+            rows.append([[] for _ in columns[1:]] + [[reflection_block(last, unfolded)]])
         return rows
 
-    def _cell(self, trial: dict[str, Any], turn: int | None) -> Block | None:
+    def _cell(self, trial: dict[str, Any], turn: int | None) -> list[Block]:
         if turn is None or turn > len(trial["turns"]):
-            return None
+            return []
         index = trial["index"]
         before = trial["turns"][turn - 2]["reward"] if turn > 1 else 0.0
         repeats = self.alignment.get("repeats", {}).get(str(index), {}).get(str(turn))
@@ -161,7 +161,7 @@ class EpisodeScreen(Place):
             one for one in self.alignment.get("divergences", []) if one["trial"] == index and one["turn"] == turn
         )
         parting = next((one["against"] for one in partings), None)
-        return turn_block(index, trial["turns"][turn - 1], before, self.unfolded, repeats, parting)
+        return [turn_block(index, trial["turns"][turn - 1], before, self.unfolded, repeats, parting)]
 
     # Keys
 

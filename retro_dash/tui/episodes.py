@@ -34,7 +34,6 @@ class EpisodesPlace(Place):
     TITLE_WORD = "Episodes"
     HELP = "Everything that was played. The filter is the same as on the page and in `retro-dash episodes`."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "sort", "Sort by"),
         Binding("S", "turn_sort", "Turn the sort round", show=False),
@@ -220,9 +219,9 @@ class EpisodesPlace(Place):
 
     @on(DataTable.RowSelected)
     def row_selected(self, event: DataTable.RowSelected) -> None:
-        self.action_open()
+        self.open_row()
 
-    def action_open(self) -> None:
+    def open_row(self) -> None:
         chosen = self.query_one(Table).chosen
         if chosen is not None:
             self.app.push_screen(EpisodeScreen(chosen, self))

@@ -108,6 +108,7 @@ class Table(DataTable[Text]):
     """Rows that keep their place by key when they are filled again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "Open"),
         Binding("j", "cursor_down", "Next row", show=False),
         Binding("k", "cursor_up", "Previous row", show=False),
     ]

@@ -81,7 +81,7 @@ class PlayPlace(Place):
         Binding("E", "edit_reflection", "Edit reflection", show=False),
         Binding("N", "no_reflection", "Use no reflection", show=False),
         Binding("F", "fork", "Fork before the marked turn", show=False),
-        Binding("o", "new_episode", "New", tooltip="New episode with the chosen task"),
+        Binding("o", "new_episode", "New episode with the chosen task", show=False),
         Binding("t", "panel('setup')", "Task and agents", show=False),
         Binding("w", "panel('world')", "World", show=False),
         Binding("slash", "filter_tasks", "Filter tasks", show=False, key_display="/"),
@@ -486,7 +486,7 @@ class PlayPlace(Place):
     def _rows(self) -> list[Row]:
         state = self.state
         if state is None:
-            return [(_empty(self.query_one(Setup).chosen),)]
+            return [((_empty(self.query_one(Setup).chosen),),)]
         blocks: list[Block] = []
         episode, phase, partial = state["episode"], state["phase"], state.get("partial") or {}
         reflections = {one["after_trial"]: one for one in episode["reflections"]}
@@ -507,7 +507,7 @@ class PlayPlace(Place):
                 else "Press s for one turn, r for a trial, R for the whole episode."
             )
             blocks.append(Block("start", (Line(Content.styled(words, "$dim")),)))
-        return [(block,) for block in blocks]
+        return [((block,),) for block in blocks]
 
     def _trial_blocks(self, state: dict[str, Any], trial: dict[str, Any], is_last: bool) -> list[Block]:
         index, turns = trial["index"], trial["turns"]

@@ -102,7 +102,7 @@ class BatchConfig(Section):
     epochs: int = Field(default=3, ge=1)
     tokens_per_step: int = Field(default=8192, ge=1)
     """Tokens in one optimiser step, RL and imitation rows together."""
-    tokens_per_pack: int = Field(default=4096, ge=1)
+    tokens_per_pack: int = Field(default=2048, ge=1)
     """Tokens in one forward and backward pass; this bounds memory."""
     rows_per_step: int | None = Field(default=None, ge=1)
     """RL rows (with their regulariser rows), or imitation rows, in a step; overrides `tokens_per_step`."""

@@ -62,7 +62,7 @@ def play_arm(
     known = {e.task.id: e for e in done if was_played_by(e, arm, seed)}
     missing = [task for task in tasks if task.id not in known]
     plan = BatchPlan(
-        run_id="",
+        run_id=events.run_id,
         kind=kind,
         planner=make_policy(arm.planner, "planner", kind, engine),
         reflector=make_policy(arm.reflector, "reflector", kind, engine),

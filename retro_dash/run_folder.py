@@ -145,6 +145,10 @@ class EventLog:
             raise StorageError(f"Cannot open {folder.events}: {error.strerror}. Free some space.") from error
         self._synced = monotonic()
 
+    @property
+    def run_id(self) -> str:
+        return self._folder.run_id
+
     def append(self, body: EventBody) -> Event:
         """Write one event as one line. Raises StorageError when the disk refuses."""
         with self._lock:

@@ -6,19 +6,21 @@ Text of models and environments reaches a page through `textContent` alone (`sta
 from __future__ import annotations
 
 import warnings
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 
-from retro_dash.web import episodes, play
+from retro_dash.web import episodes, play, train
 from retro_dash.web.frame import STATIC_PATH, PageFrame
 from retro_dash.web.page import Page
 
-PAGES: tuple[Page, ...] = (play.PAGE, episodes.PAGE)
+PAGES: tuple[Page, ...] = (play.PAGE, episodes.PAGE, train.PAGE)
 """In the order of the top bar. The first is the start page."""
 
 STATIC = Path(__file__).parent / "static"
@@ -47,6 +49,7 @@ def mount(app: FastAPI, service: object = None) -> FastAPI:
     HTML responses leave with the Content-Security-Policy of `frame.content_security_policy`; a middleware that sets
     one for other responses must not overwrite it.
     """
+    app.add_route(f"{STATIC_PATH}/vendor/plotly.min.js", _plotly)
     app.mount(STATIC_PATH, _Static(directory=STATIC), name="ui")
     app.add_middleware(PageFrame, pages=PAGES)
     with warnings.catch_warnings():
@@ -71,6 +74,13 @@ def _mount_gradio(app: FastAPI) -> None:
         enable_monitoring=False,
         show_error=False,
     )
+
+
+def _plotly(request: Request) -> Response:
+    """The chart library out of the installed package, so that nothing comes from elsewhere."""
+    script = files("plotly") / "package_data" / "plotly.min.js"
+    with as_file(script) as path:
+        return FileResponse(path, media_type="text/javascript", headers={"cache-control": "max-age=86400"})
 
 
 class _Static(StaticFiles):

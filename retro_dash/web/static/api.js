@@ -39,8 +39,8 @@ function query(parameters) {
 
 export const get = async (path, parameters = {}, options = {}) => (await request(path + query(parameters), options)).json();
 export const getText = async (path) => (await request(path)).text();
-export const post = async (path, body = {}) =>
-  (await request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
+export const post = async (path, body = {}, headers = {}) =>
+  (await request(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) })).json();
 export const id = encodeURIComponent;
 
 const EVENTS = ["message", "token", "state", "reset", "turn", "trial_started", "trial_finished", "reflection", "finished"];

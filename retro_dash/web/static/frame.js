@@ -8,8 +8,8 @@ const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], stopped
 
 /** Draws the frame and returns {main, crumbs, say}: where a view goes, its lineage, and the live region. */
 export function drawFrame(pages, current) {
-  const engine = h("a", { class: "engine", href: "/api/v1/status", "aria-live": "off" });
-  const runs = h("a", { class: "runs", href: "/episodes" });
+  const engine = h("a", { class: "engine", href: "/serving", "aria-live": "off" });
+  const runs = h("a", { class: "runs", href: "/train" });
   const crumbs = h("nav", { class: "crumbs", "aria-label": "Lineage" });
   const live = h("div", { class: "sr", role: "status", "aria-live": "polite" });
   const main = h("main", { id: "rd-main", class: `view view-${current.view}`, tabindex: "-1" });
@@ -89,6 +89,6 @@ function showHub(engine, runs, status) {
   const playing = status.live?.busy ?? 0;
   const parts = [running ? `${plural(running, "job")} running` : "", queued ? `${queued} queued` : "", playing ? `${plural(playing, "episode")} playing` : ""].filter(Boolean);
   setText(runs, (status.storage?.read_only ? "✕ store is read-only · " : "") + (parts.join(" · ") || "nothing running"));
-  runs.href = running + queued ? "/episodes" : `/episodes?${new URLSearchParams({ filter: "outcome:running" })}`;
+  runs.href = running + queued || !playing ? "/train" : `/episodes?${new URLSearchParams({ filter: "outcome:running" })}`;
   runs.classList.toggle("busy", running + playing > 0);
 }

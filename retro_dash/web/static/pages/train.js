@@ -1,0 +1,140 @@
+// Train: the runs, one of them with its live curves, or the form that starts a new one. The address says which.
+
+import { get, id, post } from "../api.js";
+import { button, fill, h, setText } from "../dom.js";
+import { bind } from "../keys.js";
+import { runView } from "../run.js";
+import { runList } from "../runs.js";
+import { trainForm } from "../trainform.js";
+
+const REFRESH_MS = 1500;
+
+export async function draw(frame) {
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const list = runList({ onOpen: (run) => go({ run }), onMove: move, onOverlay: overlay });
+  const view = runView({ frame, onProblem: say, onChanged: () => refresh(), onClone: (run) => go({ new: 1, from: run.id }) });
+  const form = trainForm({ onStarted: (run) => go({ run: run.id }) });
+  const empty = h("div", { class: "empty-state" },
+    h("p", {}, h("strong", {}, "Nothing was trained yet.")),
+    h("p", {}, "A run turns chosen episodes into adapters: imitation of what worked, then reinforcement from what the agent tried. Its curves, its rollouts and its log appear here while it works."),
+    button("Train on your episodes", () => go({ new: 1 }), { class: "primary" }));
+  const start = button(["New run ", h("kbd", {}, "N")], () => go({ new: 1 }), { class: "primary wide" });
+  fill(frame.main, h("div", { class: "train-page" },
+    h("aside", { class: "panel runs-panel", "aria-label": "Runs" }, start, h("h2", {}, "Runs"), list.element, h("p", { class: "dim small runs-none", hidden: true }, "None yet.")),
+    h("div", { class: "train-main" }, problem, view.element, form.element, empty)));
+  const none = frame.main.querySelector(".runs-none");
+
+  bind("n", "New run", () => go({ new: 1 }));
+  bind("j ArrowDown", "Next run", () => step(1), () => !asks("new"));
+  bind("k ArrowUp", "Previous run", () => step(-1), () => !asks("new"));
+  bind("Shift+K", "The selected run sooner in the queue", () => shift(-1));
+  bind("Shift+J", "The selected run later in the queue", () => shift(1));
+  bind("o", "Draw the selected run over another one", () => shiftOverlay());
+  bind("x", "Save and stop the run", () => view.stop(), () => !asks("new"));
+  bind("c", "Clone the run and change it", () => view.run() && go({ new: 1, from: view.run().id }), () => !asks("new"));
+  bind("Escape", "Leave the form", () => go({}), () => asks("new"));
+
+  const address = () => new URLSearchParams(location.search);
+  const asks = (name) => address().has(name);
+  const overlays = () => (address().get("with") ?? "").split(",").filter(Boolean);
+
+  function go(parameters, replace = false) {
+    const text = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value)).toString();
+    history[replace ? "replaceState" : "pushState"](null, "", text ? `/train?${text}` : "/train");
+    return show();
+  }
+
+  function overlay(run, on) {
+    const now = overlays().filter((one) => one !== run);
+    go({ run: view.run()?.id, with: (on ? [...now, run] : now).join(",") }, true);
+  }
+
+  function shiftOverlay() {
+    const next = list.neighbour(1);
+    if (next && next !== view.run()?.id) overlay(next, !overlays().includes(next));
+  }
+
+  const step = (by) => {
+    const next = list.neighbour(by);
+    if (next) go({ run: next }, true);
+  };
+
+  function shift(by) {
+    const row = list.row(view.run()?.id);
+    if (row?.position !== null && row) move(row.run.id, row.position + by);
+  }
+
+  async function move(run, position) {
+    try {
+      await post(`/runs/${id(run)}/move`, { position: Math.max(0, position) });
+      frame.say(`Place ${Math.max(0, position) + 1} in the queue`);
+      await refresh();
+    } catch (error) {
+      say(error.message);
+    }
+  }
+
+  function say(message) {
+    problem.hidden = !message;
+    setText(problem, message);
+  }
+
+  let rows = null;
+  async function show() {
+    say("");
+    const wanted = address();
+    form.element.hidden = !wanted.has("new");
+    if (wanted.has("new")) {
+      view.element.hidden = empty.hidden = true;
+      frame.crumbs({ text: "Runs", href: "/train" }, { text: "New run" });
+      document.title = "New run · Train · Retro Dash";
+      await form.open({ filter: wanted.get("filter"), from: wanted.get("from") });
+      await refresh(false);
+      return;
+    }
+    rows ??= await get("/runs/rows");
+    const run = wanted.get("run") ?? rows[0]?.run.id;
+    view.element.hidden = !run;
+    empty.hidden = Boolean(run);
+    if (!run) frame.crumbs({ text: "Runs" });
+    list.show(rows, run, overlays());
+    none.hidden = rows.length > 0;
+    try {
+      if (run) await view.open(run, overlays());
+    } catch (error) {
+      view.element.hidden = true;
+      say(error.message);
+    }
+  }
+
+  async function refresh(withView = true) {
+    rows = await get("/runs/rows");
+    const current = address().has("new") ? null : address().get("run") ?? view.run()?.id ?? rows[0]?.run.id;
+    list.show(rows, current, overlays());
+    none.hidden = rows.length > 0;
+    if (withView && current && !view.element.hidden) await view.refresh();
+    else if (withView && current && !empty.hidden) await show();
+  }
+
+  let timer = 0;
+  async function watch() {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    try {
+      await refresh(!address().has("new"));
+      if (problem.dataset.lost) say("");
+      delete problem.dataset.lost;
+    } catch (error) {
+      if (error.status === 0) {
+        problem.dataset.lost = "1";
+        say(error.message);
+      }
+    }
+    timer = setTimeout(watch, REFRESH_MS);
+  }
+
+  document.addEventListener("visibilitychange", watch);
+  addEventListener("popstate", show);
+  await show().catch((error) => say(error.message));
+  timer = setTimeout(watch, REFRESH_MS);
+}

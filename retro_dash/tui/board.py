@@ -108,14 +108,30 @@ class Board(ScrollView, can_focus=True):
     def on_resize(self, event: Resize) -> None:
         self._lay()
 
-    def on_mount(self) -> None:
-        self.watch(self, "scroll_y", self._on_scroll, init=False)
+    # A person who scrolls up reads; one who comes back to the end follows again.
 
-    def _on_scroll(self, old: float, new: float) -> None:
-        if new < old:
-            self.follows = False
-        elif new >= self.max_scroll_y:
-            self.follows = True
+    def scroll_lines(self, lines: int) -> None:
+        """As many lines down, or up."""
+        self.scroll_relative(y=lines, animate=False)
+        self.follows = lines > 0 and self.scroll_y >= self.max_scroll_y
+
+    def on_mouse_scroll_up(self) -> None:
+        self.follows = False
+
+    def on_mouse_scroll_down(self) -> None:
+        self.follows = self.scroll_y + 3 >= self.max_scroll_y
+
+    def action_page_up(self) -> None:
+        self.follows = False
+        super().action_page_up()
+
+    def action_scroll_home(self) -> None:
+        self.follows = False
+        super().action_scroll_home()
+
+    def action_scroll_end(self) -> None:
+        self.follows = True
+        super().action_scroll_end()
 
     def _lay(self) -> None:
         width = self.scrollable_content_region.width

@@ -69,6 +69,7 @@ class Editor(Vertical):
             sends = name == "action"
             areas.append(Area(text, name, sends))
             await place.mount(Static(name.capitalize(), markup=False, classes="label"), areas[-1])
+            areas[-1].move_cursor(areas[-1].document.end)
         self.display = True
         areas[-1].focus()
 

@@ -44,7 +44,7 @@ class EpisodeScreen(Place):
         Binding("tab", "trial(1)", "Trial", key_display="tab"),
         Binding("shift+tab", "trial(-1)", "Previous trial", show=False),
         Binding("D", "divergence", "First difference", show=False),
-        Binding("z", "unfold", "All text"),
+        Binding("z", "unfold", "All", tooltip="Show long texts whole"),
         Binding("y", "copy", "Copy"),
         Binding("W", "write", "Write Markdown to a file", show=False),
         Binding("v", "replay", "Is this trace reproducible?", show=False),
@@ -178,7 +178,7 @@ class EpisodeScreen(Place):
         self.dismiss()
 
     def action_scroll(self, by: int) -> None:
-        self.query_one(Board).scroll_relative(y=3 * by, animate=False)
+        self.query_one(Board).scroll_lines(3 * by)
 
     def action_turn(self, by: int) -> None:
         trial, turn = self.focus_turn

@@ -102,10 +102,7 @@ class EpisodesPlace(Place):
             self.load()
 
     def show_rows(self) -> None:
-        wide = self.size.width >= 150
-        self.query_one(Table).fill(
-            self._columns(wide), ((row.id, self._cells(row, wide)) for row in self.listed.rows)
-        )
+        self.query_one(Table).fill(self._columns(), ((row.id, self._cells(row)) for row in self.listed.rows))
         first, total = self.start + 1, self.listed.total
         words = (
             f"{first:,}–{first + len(self.listed.rows) - 1:,} of {plural(total, 'episode')}, sorted by {self.sort}"
@@ -119,14 +116,23 @@ class EpisodesPlace(Place):
         self.query_one("#count", Static).update(words)
         self.show_where()
 
-    def _columns(self, wide: bool) -> list[tuple[str, int]]:
-        others = 10 + 13 + 14 + 6 + 8 + (24 + 24 + 16 + 5 if wide else 10)
-        task = max(12, self.size.width - others - 2 * (10 if wide else 7) - 4)
-        columns = [("Outcome", 10), ("Env", 13), ("Task", task), ("Trials", 14), ("Gain", 6)]
-        columns += [("Planner", 24), ("Reflector", 24), ("Labels", 16), ("Turns", 5)] if wide else [("Planner", 10)]
-        return [*columns, ("Age", 8)] if wide else [*columns, ("Age", 6)]
+    def _columns(self) -> list[tuple[str, int]]:
+        """Titles and widths: what a narrow terminal has no room for is in the episode itself."""
+        columns = [("Outcome", 9), ("Env", 9 if self._room < 1 else 14), ("Task", 0), ("Trials", 10), ("Gain", 5)]
+        if self._room >= 1:
+            columns.append(("Planner", 22))
+        if self._room >= 2:
+            columns += [("Reflector", 22), ("Labels", 16), ("Turns", 5)]
+        columns.append(("Age", 6))
+        task = self.size.width - 2 - sum(width + 2 for _, width in columns)
+        return [(title, width or max(12, task)) for title, width in columns]
 
-    def _cells(self, row: EpisodeRow, wide: bool) -> list[Text]:
+    @property
+    def _room(self) -> int:
+        """0 for a narrow terminal, 2 for a wide one."""
+        return (self.size.width >= 110) + (self.size.width >= 150)
+
+    def _cells(self, row: EpisodeRow) -> list[Text]:
         ink = self.dash.ink
         who, mark = STATES.get(row.state, ("environment", "?"))
         gain = cell("–", ink("dim"))
@@ -145,9 +151,10 @@ class EpisodesPlace(Place):
             cell(("fork · " if row.parent_id else "") + (row.instruction or row.task_id)),
             self._chips(row),
             gain,
-            planner,
         ]
-        if wide:
+        if self._room >= 1:
+            cells.append(planner)
+        if self._room >= 2:
             labels = ", ".join(str(one.value) if isinstance(one.value, str) else one.name for one in row.labels)
             reflector = row.reflector == "expert"
             cells += [

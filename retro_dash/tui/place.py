@@ -14,7 +14,7 @@ from textual.events import Click
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
-from retro_dash.tui.text import State, cell, plain, plural
+from retro_dash.tui.text import State, cell, one_line, plain, plural
 
 if TYPE_CHECKING:
     from retro_dash.tui.app import RetroDash
@@ -66,7 +66,7 @@ class Place(Screen[None]):
         self.query_one("#link", Static).update(plain(self.dash.line.url + self.page()))
 
     def show_status(self) -> None:
-        self.query_one(TopBar).show(self.dash.status, self.dash.is_lost)
+        self.query_one(TopBar).show(self.dash.status, self.dash.is_lost, self.has_class("-narrow"))
 
     def tell(self, text: object, who: str = "failure") -> None:
         """Say something under the middle; an empty text takes it away."""
@@ -88,8 +88,8 @@ class TopBar(Horizontal):
             yield Tab(name, name == self.current)
         yield Static(id="hub", markup=False)
 
-    def show(self, status: State, is_lost: bool) -> None:
-        self.query_one("#hub", Static).update(_hub_line(status, is_lost))
+    def show(self, status: State, is_lost: bool, is_narrow: bool) -> None:
+        self.query_one("#hub", Static).update(_hub_line(status, is_lost, is_narrow))
 
 
 class Tab(Static):
@@ -136,9 +136,10 @@ class Table(DataTable[Text]):
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
 
-def _hub_line(status: State, is_lost: bool) -> Content:
+def _hub_line(status: State, is_lost: bool, is_narrow: bool) -> Content:
     if is_lost:
-        return Content.styled("✕ the hub does not answer; trying again", "bold $failure")
+        words = "✕ no hub; trying again" if is_narrow else "✕ the hub does not answer; trying again"
+        return Content.styled(words, "bold $failure")
     if not status:
         return Content.styled("…", "$dim")
     engine, runs = status["engine"], status.get("runs") or {}
@@ -148,9 +149,11 @@ def _hub_line(status: State, is_lost: bool) -> Content:
         f"{runs['queued']} queued" if runs.get("queued") else "",
         f"{plural(status['live']['busy'], 'episode')} playing" if status["live"]["busy"] else "",
     ]
-    doing = " · ".join(part for part in parts if part) or "nothing running"
+    doing = " · ".join(part for part in parts if part)
     if status["storage"]["read_only"]:
         doing = "✕ store is read-only"
-    return Content.assemble(
-        (f"{mark} ", f"${who}"), plain(f"{engine['model'] or 'engine'} {engine['state']}"), " · ", doing
-    )
+    state = "" if is_narrow and engine["model"] else f" {engine['state']}"
+    shown = Content.assemble((f"{mark} ", f"${who}"), plain(one_line(engine["model"] or "engine") + state))
+    if is_narrow:
+        return Content.assemble(f"{doing} · ", shown) if doing else shown
+    return Content.assemble(shown, " · ", doing or "nothing running")

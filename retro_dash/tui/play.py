@@ -343,7 +343,7 @@ class PlayPlace(Place):
         self.query_one(Setup).choose_random()
 
     def action_scroll(self, by: int) -> None:
-        self.query_one(Board).scroll_relative(y=3 * by, animate=False)
+        self.query_one(Board).scroll_lines(3 * by)
 
     def action_newest(self) -> None:
         board = self.query_one(Board)
@@ -476,6 +476,7 @@ class PlayPlace(Place):
         if [str(option.prompt) for option in doors.options] != [one_line(action) for action in actions]:
             doors.clear_options()
             doors.add_options([Option(plain(one_line(action))) for action in actions])
+            doors.highlighted = 0 if actions else None
 
     def _last_turn(self) -> tuple[int, int] | None:
         for trial in reversed(self.state["episode"]["trials"] if self.state else []):

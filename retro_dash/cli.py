@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from data.errors import RetroDashError
-from retro_dash.settings import load_settings
+from retro_dash.settings import Settings, load_settings
 
 COMMANDS = {
     "web": ("retro_dash.commands.web", "start the dashboard"),
@@ -31,14 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser(list(sys.argv[1:] if argv is None else argv))
     arguments = parser.parse_args(argv)
     try:
-        settings = load_settings(
-            {
-                "home": arguments.home,
-                "engine": arguments.engine,
-                "model": arguments.model,
-                **getattr(arguments, "settings", {}),
-            }
-        )
+        settings = load_settings({name: getattr(arguments, name, None) for name in Settings.model_fields})
         return int(import_module(COMMANDS[arguments.command][0]).run(arguments, settings))
     except RetroDashError as error:
         if arguments.json:

@@ -67,6 +67,8 @@ class EngineHandle(ModelServer, Protocol):
 
     def unload_adapter(self, name: str) -> None: ...
 
+    def stop(self) -> None: ...
+
 
 class Service:
     """One store, one pool of environments, one engine, the live episodes."""
@@ -132,16 +134,16 @@ class Service:
         """Begin a live episode; nothing is played yet."""
         kind = environment_kind(request.env)
         task = find_task(request.env, request.task_id, request.split)
-        availability = kind.check()
-        if not availability.works:
-            raise Refused(f"{kind.title} does not work on this machine: {availability.detail}")
+        options = allowed_options(request.options, kind, self.settings)
+        refuse_unavailable(kind, options)
         episode_id, run_id = new_id("ep"), new_id("play")
         episode = Episode(
             id=episode_id,
             task=task,
             run_id=run_id,
             created_at=_now(),
-            **request.model_dump(exclude={"env", "task_id", "split"}),
+            options=options,
+            **request.model_dump(exclude={"env", "task_id", "split", "options"}),
         )
         return self._begin(episode).state()
 
@@ -384,6 +386,29 @@ def read_tasks(env: str, path: Path, options: Options) -> list[Task]:
     if not tasks:
         raise BadInput(f"{path} holds no tasks for {env}.")
     return tasks
+
+
+UNSAFE_OPTION = "unsafe_run_model_code_on_host"
+
+
+def allowed_options(given: Options, kind: EnvironmentKind, settings: Settings) -> dict[str, JsonValue]:
+    """The options of an episode. Only the setting can turn the sandbox off, and then every episode records it.
+
+    Raises BadInput for an option that the environment does not have.
+    """
+    for name in given:
+        if name not in kind.options or name == UNSAFE_OPTION:
+            known = ", ".join(sorted(set(kind.options) - {UNSAFE_OPTION}))
+            raise BadInput(f"{kind.name} has no option {name!r}. Known: {known or 'none'}.")
+    is_unsafe = settings.unsafe_run_model_code_on_host and UNSAFE_OPTION in kind.options
+    return {**given, UNSAFE_OPTION: True} if is_unsafe else dict(given)
+
+
+def refuse_unavailable(kind: EnvironmentKind, options: Options) -> None:
+    """Raises Refused with the reason when the environment cannot be played here."""
+    availability = kind.check()
+    if not availability.works and UNSAFE_OPTION not in options:
+        raise Refused(f"{kind.title} does not work on this machine: {availability.detail}")
 
 
 def _known_split(kind: EnvironmentKind, split: str | None) -> str:

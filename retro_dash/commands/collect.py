@@ -9,6 +9,7 @@ from retro_dash.agent.policies import EXPERT
 from retro_dash.commands.play import add_task_arguments, choose_tasks, open_storage, read_options
 from retro_dash.foreground import run_in_foreground
 from retro_dash.run_config import parse_run_config
+from retro_dash.service import allowed_options, refuse_unavailable
 from retro_dash.settings import Settings
 
 
@@ -26,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    options = read_options(arguments, environment_kind(arguments.env).options)
+    kind = environment_kind(arguments.env)
+    options = allowed_options(read_options(arguments), kind, settings)
     tasks = choose_tasks(arguments, options)
+    refuse_unavailable(kind, options)
     given = {
         "kind": "collect",
         "env": arguments.env,

@@ -52,7 +52,7 @@ def _check(as_json: bool) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     if not arguments.recorded.exists():
         raise BadInput(f"{arguments.recorded} does not exist.")
-    options = read_options(arguments, {})
+    options = read_options(arguments)
     with EnvironmentPool() as pool:
         report = replay_file(arguments.recorded, arguments.tasks, options, pool.open)
     if arguments.json:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from data.errors import BadInput, Refused, RetroDashError
+from data.errors import BadInput, RetroDashError
 from data.events import Event, RunCreated, RunStateChanged
 from data.store import Store
 from data.types import Episode, Run, RunState, Strategy, Task
@@ -28,7 +28,7 @@ from retro_dash.agent.policies import EXPERT, SCRIPTED, ModelServer, make_policy
 from retro_dash.client import HubClient
 from retro_dash.ids import new_id
 from retro_dash.present import episode_line
-from retro_dash.service import bundled_tasks, find_task, read_tasks
+from retro_dash.service import allowed_options, bundled_tasks, find_task, read_tasks, refuse_unavailable
 from retro_dash.serving.engine import connect_engine, start_engine
 from retro_dash.settings import Settings
 
@@ -55,15 +55,19 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="environment option")
     parser.add_argument("--database", help="SQL: dump file or mysql:// URL, with --tasks")
     parser.add_argument("--trees", help="Bash: folder of file trees, with --tasks")
+    parser.add_argument(
+        "--unsafe-run-model-code-on-host",
+        action="store_const",
+        const=True,
+        help="run model-written SQL and shell WITHOUT a sandbox; it can read and destroy your files",
+    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     kind = environment_kind(arguments.env)
-    options = read_options(arguments, kind.options)
+    options = allowed_options(read_options(arguments), kind, settings)
     tasks = choose_tasks(arguments, options)
-    availability = kind.check()
-    if not availability.works:
-        raise Refused(f"{kind.title} does not work on this machine: {availability.detail}")
+    refuse_unavailable(kind, options)
     if arguments.trials < 1 or arguments.parallel < 1:
         raise BadInput("--trials and --parallel take numbers from 1 up.")
     names = (arguments.planner, arguments.reflector)
@@ -116,15 +120,13 @@ def _line(episode: Episode) -> str:
     return f"{episode.id}  {episode.task.id}  {trials}"
 
 
-def read_options(arguments: argparse.Namespace, known: Mapping[str, str]) -> dict[str, JsonValue]:
-    """`--option key=value` pairs, `--database` and `--trees`. Raises BadInput for a key the environment lacks."""
+def read_options(arguments: argparse.Namespace) -> dict[str, JsonValue]:
+    """`--option key=value` pairs, `--database` and `--trees`. Raises BadInput for what is no pair."""
     options: dict[str, JsonValue] = {}
     for pair in arguments.option:
         key, equals, value = pair.partition("=")
         if not equals:
             raise BadInput(f"--option takes KEY=VALUE, not {pair!r}.")
-        if key not in known:
-            raise BadInput(f"{arguments.env} has no option {key!r}. Known: {', '.join(sorted(known)) or 'none'}.")
         options[key] = _value(value)
     for key in ("database", "trees"):
         value = getattr(arguments, key)

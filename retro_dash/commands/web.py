@@ -12,22 +12,27 @@ from retro_dash.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", help="address to listen on (loopback only)")
+    parser.add_argument("--host", help="address to listen on (loopback, unless there are accounts)")
     parser.add_argument("--port", type=int, help="port, 0 for any free one (default 7860)")
-    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument(
+        "--no-browser", dest="open_browser", action="store_const", const=False, help="do not open a browser"
+    )
+    parser.add_argument(
+        "--unsafe-run-model-code-on-host",
+        action="store_const",
+        const=True,
+        help="run model-written SQL and shell WITHOUT a sandbox; it can read and destroy your files",
+    )
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    given = {"host": arguments.host, "port": arguments.port, "open_browser": False if arguments.no_browser else None}
-    settings = Settings.model_validate(
-        {**settings.model_dump(), **{name: value for name, value in given.items() if value is not None}}
-    )
     refuse_second_hub(settings.home)
-    store = Store.open(settings.home)
-    engine = start_engine(settings)
+    service = Service(settings, Store.open(settings.home), None)
     try:
-        serve(settings, Service(settings, store, engine))
+        service.engine = start_engine(settings)
+        serve(settings, service)
     finally:
-        if engine is not None:
-            engine.stop()
+        service.close()
+        if service.engine is not None:
+            service.engine.stop()
     return 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from starlette.exceptions import HTTPException
 
 from data.errors import RetroDashError
 from data.events import Event
@@ -19,6 +20,7 @@ from data.types import Turn
 from envs.replay import ReplayReport
 from retro_dash.api_curation import curation_router
 from retro_dash.api_runs import runs_router
+from retro_dash.api_store import store_router
 from retro_dash.live import LiveEpisode, Notice
 from retro_dash.service import LiveRequest, Service
 from retro_dash.web.align import align
@@ -64,6 +66,7 @@ def add_api(app: FastAPI, service: Service) -> None:
     app.include_router(_live(service), prefix="/api/v1")
     app.include_router(_episodes(service), prefix="/api/v1")
     app.include_router(runs_router(service), prefix="/api/v1")
+    app.include_router(store_router(service.store), prefix="/api/v1")
     app.include_router(curation_router(service.curation), prefix="/api/v1")
 
     @app.exception_handler(RetroDashError)
@@ -76,11 +79,21 @@ def add_api(app: FastAPI, service: Service) -> None:
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         return _problem(422, "BadInput", f"{where or 'The request'}: {first['msg']}.")
 
+    @app.exception_handler(HTTPException)
+    def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, "Refused", f"{request.url.path[:200]}: {error.detail}", error.headers)
 
-def _problem(status: int, title: str, detail: str) -> JSONResponse:
+    @app.exception_handler(Exception)
+    def on_defect(request: Request, error: Exception) -> JSONResponse:
+        # The trace is in the hub's log and not in the answer: it may hold paths and secrets.
+        return _problem(500, "RetroDashError", f"A defect in Retro Dash ({type(error).__name__}); see the hub's log.")
+
+
+def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(
         {"title": title, "status": status, "detail": detail},
         status_code=status,
+        headers=headers,
         media_type="application/problem+json",
     )
 

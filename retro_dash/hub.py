@@ -23,7 +23,11 @@ from fastapi import FastAPI
 from data.errors import Refused, RetroDashError, StorageError
 from retro_dash.address import HubAddress, find_hub
 from retro_dash.api import add_api
+from retro_dash.api_accounts import accounts_router, sign_in_router
+from retro_dash.audit import AuditLog
 from retro_dash.guard import Guard
+from retro_dash.identity import Identity
+from retro_dash.limits import Attempts
 from retro_dash.service import VERSION, Service
 from retro_dash.settings import Settings
 
@@ -32,8 +36,17 @@ KEPT_BACKUPS = 3
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-def build_app(service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS) -> Guard:
-    """The whole application: pages, API and the gate in front of them."""
+def build_app(
+    service: Service,
+    token: str,
+    hosts: tuple[str, ...] = LOCAL_HOSTS,
+    must_have_users: bool = False,
+    attempts: Attempts | None = None,
+) -> Guard:
+    """The whole application: pages, API and the gate in front of them.
+
+    `must_have_users` keeps the token of the owner out of addresses and cookies even when no account is left.
+    """
     from retro_dash.web import mount  # Gradio takes two seconds to import; scripts that only need the API do not.
 
     app = FastAPI(
@@ -44,9 +57,13 @@ def build_app(service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS
     def health() -> dict[str, str]:
         return {"status": "ok", "version": VERSION}
 
+    home = service.settings.home
+    identity = Identity(home, token, must_have_users)
     add_api(app, service)
+    app.include_router(accounts_router(identity, home), prefix="/api/v1")
+    app.include_router(sign_in_router(identity, attempts or Attempts()))
     mounted = mount(app, service)
-    return Guard(mounted, token, hosts)
+    return Guard(mounted, identity, AuditLog(home / "audit.jsonl"), hosts)
 
 
 def refuse_second_hub(home: Path) -> None:

@@ -22,7 +22,7 @@ from pydantic import JsonValue
 from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageError, Unavailable, UnknownName
 from data.events import Event
 from data.rows import EpisodePage, MetricSeries
-from data.types import Adapter, Episode, Run, Turn
+from data.types import Adapter, Episode, Label, Run, Turn
 from retro_dash.address import HubAddress, find_hub
 
 SILENCE_SECONDS = 40.0
@@ -149,6 +149,10 @@ class HubClient:
     def runs(self, kinds: Sequence[str] = ()) -> list[Run]:
         return [Run.model_validate(run) for run in self._any("GET", "/runs", params={"kind": list(kinds)})]
 
+    def run_rows(self) -> list[dict[str, Any]]:
+        """Runs as the list shows them, as in `retro_dash.run_list.RunRow`."""
+        return list(self._any("GET", "/runs/rows"))
+
     def run(self, run_id: str) -> Run:
         return Run.model_validate(self._json("GET", f"/runs/{_part(run_id)}"))
 
@@ -191,6 +195,34 @@ class HubClient:
 
     def unload_adapter(self, name: str) -> dict[str, JsonValue]:
         return self._json("POST", f"/adapters/{_part(name)}/unload")
+
+    # Labels
+
+    def label(self, requests: Sequence[dict[str, JsonValue]]) -> list[dict[str, Any]]:
+        """Store statements as in `retro_dash.labels.LabelRequest`; sending the same ids again is harmless."""
+        return list(self._any("POST", "/labels", json={"labels": list(requests)}))
+
+    def labels(self, episode_id: str | None = None, annotator: str | None = None) -> list[Label]:
+        """Labels that stand, oldest first."""
+        wanted = {"episode": episode_id, "annotator": annotator}
+        params = {key: value for key, value in wanted.items() if value is not None}
+        return [Label.model_validate(label) for label in self._any("GET", "/labels", params=params)]
+
+    def undo_label(self, annotator: str, id_: str) -> Label:
+        """Take back the annotator's last statement; `id_` is the id of the label that says so."""
+        answer = self._json("POST", "/labels/undo", json={"annotator": annotator, "id": id_})
+        return Label.model_validate(answer["label"])
+
+    def redo_label(self, annotator: str, id_: str) -> Label:
+        answer = self._json("POST", "/labels/redo", json={"annotator": annotator, "id": id_})
+        return Label.model_validate(answer["label"])
+
+    def label_queue(
+        self, annotator: str, filter_text: str = "", order: str = "shuffle", limit: int = 1
+    ) -> dict[str, Any]:
+        """The annotator's next episodes and how far the work is, as in `retro_dash.queues.QueuePage`."""
+        params = {"annotator": annotator, "filter": filter_text, "order": order, "limit": limit}
+        return self._json("GET", "/queue", params=params)
 
     def close(self) -> None:
         self._http.close()

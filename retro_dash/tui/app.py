@@ -14,17 +14,28 @@ from textual.screen import Screen
 
 from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
+from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.episodes import EpisodesPlace
 from retro_dash.tui.line import Line
 from retro_dash.tui.place import KEYS, PLACES, Place
 from retro_dash.tui.play import PlayPlace
+from retro_dash.tui.results import ResultsPlace
+from retro_dash.tui.serving import ServingPlace
 from retro_dash.tui.text import clean
 from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, hues
+from retro_dash.tui.train import TrainPlace
 
 Answer = TypeVar("Answer")
 LOOK_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 0.7
-SCREENS: dict[str, Callable[[], Place]] = {"Play": PlayPlace, "Episodes": EpisodesPlace}
+SCREENS: dict[str, Callable[[], Place]] = {
+    "Play": PlayPlace,
+    "Episodes": EpisodesPlace,
+    "Curate": CuratePlace,
+    "Train": TrainPlace,
+    "Serving": ServingPlace,
+    "Results": ResultsPlace,
+}
 
 
 class RetroDash(App[None]):
@@ -37,7 +48,7 @@ class RetroDash(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(KEYS[name], f"go('{name}')", name, show=False) for name in PLACES),
         Binding("question_mark", "toggle_help", "Keys", key_display="?"),
-        Binding("u", "copy_link", "Copy the link of the web page", show=False),
+        Binding("Y", "copy_link", "Copy the link of the web page", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
@@ -132,6 +143,13 @@ class RetroDash(App[None]):
             if isinstance(screen, PlayPlace):
                 screen.attach(episode_id)
 
+    async def show_episodes(self, filter_text: str) -> None:
+        """Go to Episodes with a filter."""
+        await self.switch_mode("Episodes")
+        for screen in self._screen_stacks["Episodes"]:
+            if isinstance(screen, EpisodesPlace):
+                screen.set_filter(filter_text)
+
     def say(self, text: str) -> None:
         self.notify(clean(text), timeout=4, markup=False)
 
@@ -139,7 +157,7 @@ class RetroDash(App[None]):
         yield from super().get_system_commands(screen)
         for name in PLACES:
             yield SystemCommand(name, f"Go to {name} (key {KEYS[name]})", lambda name=name: self.action_go(name))
-        yield SystemCommand("Copy link", "The web page that shows the same (key u)", self.action_copy_link)
+        yield SystemCommand("Copy link", "The web page that shows the same (key Y)", self.action_copy_link)
         yield SystemCommand("Copy sign-in link", "With the token: it signs a browser in", self._copy_sign_in)
 
     def _copy_sign_in(self) -> None:

@@ -9,24 +9,19 @@ from urllib.parse import urlencode
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.events import Resize
 from textual.reactive import reactive
 from textual.widgets import Static
 
 from data.errors import RetroDashError
-from retro_dash.client import HubClient, HubLost
-from retro_dash.tui.board import Block, Board, Line, Row
+from retro_dash.client import HubLost
+from retro_dash.tui.board import Board
+from retro_dash.tui.columns import columns_for, episode_head, side_by_side, whole_episode
 from retro_dash.tui.place import Place
-from retro_dash.tui.text import age, how_played, one_line, plain, sign, strip
-from retro_dash.tui.turns import opening, parse_turn_key, reflection_block, trial_head, turn_block, turn_key
+from retro_dash.tui.turns import parse_turn_key, turn_key
 
 if TYPE_CHECKING:
     from retro_dash.tui.episodes import EpisodesPlace
-
-NARROWEST = 38
-"""Cells that a column needs to be read."""
-TURNS_A_PAGE = 50
 
 
 class EpisodeScreen(Place):
@@ -99,7 +94,7 @@ class EpisodeScreen(Place):
     async def load(self) -> None:
         episode_id = self.episode_id
         try:
-            episode, alignment = await self.dash.ask(lambda hub: _whole(hub, episode_id))
+            episode, alignment = await self.dash.ask(lambda hub: whole_episode(hub, episode_id))
         except HubLost:
             return
         except RetroDashError as error:
@@ -115,53 +110,14 @@ class EpisodeScreen(Place):
         episode = self.episode
         if episode is None:
             return
-        self.query_one("#episode-head", Static).update(_head(episode))
+        self.query_one("#episode-head", Static).update(episode_head(episode))
         columns = self._columns()
-        shares = [1] * len(columns)
-        self.query_one(Board).show(self._rows(columns) if columns else [((_no_trials(),),)], shares or [1])
+        rows = side_by_side(episode, self.alignment, columns, self.unfolded)
+        self.query_one(Board).show(rows, [1] * max(1, len(columns)))
         self.show_where()
 
     def _columns(self) -> list[int]:
-        """Which trials (positions) stand side by side: as many as can be read, the marked one among them."""
-        trials = self.episode["trials"] if self.episode else []
-        count = max(1, min(len(trials), self.size.width // NARROWEST))
-        at = next((n for n, trial in enumerate(trials) if trial["index"] == self.focus_turn[0]), 0)
-        start = min(max(0, at - count + 1), max(0, len(trials) - count))
-        return list(range(start, min(len(trials), start + count)))
-
-    def _rows(self, columns: list[int]) -> list[Row]:
-        assert self.episode is not None
-        episode = self.episode
-        trials = [episode["trials"][column] for column in columns]
-        by_trial = {one["after_trial"]: one for one in episode["reflections"]}
-        unfolded = self.unfolded
-        repeats = self.alignment.get("repeats", {})
-        heads = []
-        for trial in trials:
-            before = by_trial.get(trial["index"] - 1)
-            head = trial_head(trial, len(trial["turns"]), repeats=len(repeats.get(str(trial["index"]), {})))
-            heads.append([*([reflection_block(before, unfolded)] if before else []), head, opening(trial, unfolded)])
-        rows: list[Row] = [heads]
-        for row in self.alignment.get("rows", []):
-            cells = [self._cell(episode["trials"][column], row[column]) for column in columns]
-            if any(cells):
-                rows.append(cells)
-        last = by_trial.get(trials[-1]["index"])
-        if last and columns[-1] == len(episode["trials"]) - 1:
-            rows.append([[] for _ in columns[1:]] + [[reflection_block(last, unfolded)]])
-        return rows
-
-    def _cell(self, trial: dict[str, Any], turn: int | None) -> list[Block]:
-        if turn is None or turn > len(trial["turns"]):
-            return []
-        index = trial["index"]
-        before = trial["turns"][turn - 2]["reward"] if turn > 1 else 0.0
-        repeats = self.alignment.get("repeats", {}).get(str(index), {}).get(str(turn))
-        partings = (
-            one for one in self.alignment.get("divergences", []) if one["trial"] == index and one["turn"] == turn
-        )
-        parting = next((one["against"] for one in partings), None)
-        return [turn_block(index, trial["turns"][turn - 1], before, self.unfolded, repeats, parting)]
+        return columns_for(self.episode, self.size.width, self.focus_turn[0]) if self.episode else []
 
     # Keys
 
@@ -278,41 +234,6 @@ class EpisodeScreen(Place):
             self.tell(error)
             return
         await self.dash.play(str(state["episode_id"]))
-
-
-def _whole(hub: HubClient, episode_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An episode with all its turns (long ones come in pieces) and its alignment."""
-    episode: dict[str, Any] = dict(hub.episode(episode_id))
-    for trial in episode["trials"]:
-        count = episode.get("turn_counts", {}).get(str(trial["index"]), len(trial["turns"]))
-        while len(trial["turns"]) < count:
-            start = len(trial["turns"]) + 1
-            more = hub.turns(episode_id, trial["index"], start, start + 10 * TURNS_A_PAGE)
-            if not more:
-                break
-            trial["turns"] += [turn.model_dump(mode="json") for turn in more]
-    return episode, dict(hub.alignment(episode_id))
-
-
-def _head(episode: dict[str, Any]) -> Content:
-    roles = [
-        Content.assemble(
-            sign("expert" if episode[role] == "expert" else role), f" {role} ", plain(one_line(episode[role]))
-        )
-        for role in ("planner", "reflector")
-    ]
-    facts = Content.styled(f"{how_played(episode)} · {age(episode['created_at'])} ago", "$dim")
-    return Content("\n").join(
-        [
-            plain(one_line(episode["task"]["instruction"]), "bold"),
-            Content("  ").join([*roles, facts]),
-            Content.assemble((episode["state"] + "  ", "$dim"), strip(episode)),
-        ]
-    )
-
-
-def _no_trials() -> Block:
-    return Block("empty", (Line(Content("This episode has no trials yet.")),))
 
 
 def _replay_words(report: dict[str, Any]) -> tuple[str, str]:

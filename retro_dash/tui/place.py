@@ -19,7 +19,7 @@ from retro_dash.tui.text import State, cell, one_line, plain, plural
 if TYPE_CHECKING:
     from retro_dash.tui.app import RetroDash
 
-PLACES = ("Play", "Episodes", "Train", "Serving", "Results")
+PLACES = ("Play", "Episodes", "Curate", "Train", "Serving", "Results")
 KEYS = {"Play": "1", "Episodes": "2", "Curate": "3", "Train": "4", "Serving": "5", "Results": "6"}
 ENGINE = {"ready": ("success", "●"), "starting": ("human", "◌"), "stopped": ("dim", "○"), "failed": ("failure", "✕")}
 

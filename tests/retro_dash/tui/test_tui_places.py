@@ -1,0 +1,222 @@
+"""Episodes, Curate, Train, Serving and Results in the terminal, on a real hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from conftest import Hub, terminal
+from textual.widgets import DataTable
+
+from retro_dash.client import HubClient
+from retro_dash.tui.curate import CuratePlace
+from retro_dash.tui.episode import EpisodeScreen
+from retro_dash.tui.train import sparkline
+
+SIZES = [(80, 24), (200, 50)]
+IDS = ["80x24", "200x50"]
+ROOM = {"env": "alfworld", "task_id": "rooms-7-small-0007"}
+QUESTION = {"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"}
+
+
+def play(hub: Hub, request: dict[str, str]) -> str:
+    """Play one episode to its end; returns its id."""
+    assert hub.address is not None
+    with HubClient.at(hub.address) as client:
+        episode_id = str(client.open_live(dict(request))["episode_id"])
+        client.press(episode_id, "run_episode")
+    hub.service.live(episode_id).wait(30)
+    return episode_id
+
+
+@pytest.fixture(scope="module")
+def played(hub: Hub) -> dict[str, str]:
+    return {"room": play(hub, ROOM), "question": play(hub, QUESTION)}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+def test_the_table_is_filtered_by_the_same_language_and_a_mistake_is_pointed_at(
+    hub: Hub, played: dict[str, str], size: tuple[int, int]
+) -> None:
+    async def drive() -> None:
+        async with terminal(hub, size) as tui:
+            await tui.press("2")
+            await tui.sees("look at tissuebox", "In which town", "✕ ✓", "+1")
+            await tui.press("slash", *"env:alf", "right", "enter")
+            await tui.until(lambda: tui.app.screen.query_one(DataTable).row_count == 1)
+            await tui.sees("1–1 of 1 episode", f"/episodes?filter={quote('env:alfworld', safe='')}")
+            await tui.press("slash", *" outcome:nonsense", "enter")
+            await tui.sees("^", "solved, failed")
+            await tui.press("escape")
+            assert tui.app.screen.query_one(DataTable).row_count == 1
+
+    asyncio.run(drive())
+
+
+def test_trials_stand_side_by_side_with_the_reflection_and_the_first_difference(
+    hub: Hub, played: dict[str, str]
+) -> None:
+    async def drive() -> None:
+        async with terminal(hub, (160, 50)) as tui:
+            await tui.press("2")
+            await tui.sees("look at tissuebox")
+            await tui.app.show_episodes(f"id:{played['room']}")
+            await tui.until(lambda: tui.app.screen.query_one(DataTable).row_count == 1)
+            tui.app.screen.query_one(DataTable).focus()
+            await tui.press("enter")
+            await tui.sees("Trial 1 ✕ failed", "Trial 2 ✓ solved", "gain +1", "≠ first difference from trial 1")
+            both = next(line for line in tui.screen().splitlines() if "open drawer 4" in line)
+            assert "│" in both
+            await tui.press("D")
+            await tui.sees("&trial=2&turn=2")
+            await tui.press("l", "h", "h", "tab")
+            await tui.sees("&trial=1&turn=1")
+            await tui.press("v")
+            await tui.sees("✓ Reproducible")
+            await tui.press("escape")
+            await tui.until(lambda: not isinstance(tui.app.screen, EpisodeScreen))
+
+    asyncio.run(drive())
+
+
+def test_an_episode_is_copied_as_markdown_and_written_to_a_file(
+    hub: Hub, played: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def drive() -> None:
+        async with terminal(hub) as tui:
+            await tui.press("2")
+            await tui.sees("In which town")
+            await tui.press("enter")
+            await tui.sees("Trial 1")
+            await tui.press("y")
+            await tui.until(lambda: tui.app.clipboard.startswith("# "), "nothing copied")
+            await tui.press("W")
+            await tui.until(lambda: list(tmp_path.glob("ep-*.md")), "no file")
+            assert next(tmp_path.glob("ep-*.md")).read_text() == tui.app.clipboard
+            first = tui.app.screen.episode_id
+            await tui.press("L")
+            await tui.until(lambda: tui.app.screen.episode_id != first, "same episode")
+            await tui.press("H")
+            await tui.until(lambda: tui.app.screen.episode_id == first, "not back")
+
+    asyncio.run(drive())
+
+
+def test_verdicts_and_step_rewards_are_given_by_keys_and_taken_back(hub: Hub, played: dict[str, str]) -> None:
+    async def drive() -> None:
+        async with terminal(hub) as tui:
+            await tui.press("3")
+            await tui.app.switch_mode("Curate")
+            place = tui.app.screen
+            assert isinstance(place, CuratePlace)
+            place.annotator = "kim"
+            await tui.until(lambda: place.episode is not None)
+            first = place.episode["id"]
+            await tui.press("l", "+")
+            await tui.sees("step reward turn 1 +1", "✓ all saved")
+            await tui.press("g")
+            await tui.until(lambda: place.episode["id"] != first, "no next one")
+            standing = {(one.name, one.value) for one in hub.service.store.current_labels(first)}
+            assert standing == {("step_reward", 1), ("verdict", "good")}
+            await tui.press("u")
+            await tui.until(lambda: place.episode["id"] == first and place.labels, "not back")
+            assert [one.name for one in hub.service.store.current_labels(first)] == ["step_reward"]
+            await tui.press("U")
+            await tui.until(lambda: len(hub.service.store.current_labels(first)) == 2, "no redo")
+            await tui.press("m", *"why not", "ctrl+s")
+            await tui.until(lambda: "why not" in [one.value for one in hub.service.store.current_labels(first)])
+
+    asyncio.run(drive())
+
+
+@pytest.fixture(scope="module")
+def evaluation(hub: Hub) -> Iterator[str]:
+    """An evaluation of two arms, run to its end by a worker."""
+    config = {
+        "env": "alfworld",
+        "trials": 2,
+        "arms": [
+            {"name": "no words", "planner": "expert", "strategy": "none"},
+            {"name": "reflexion", "planner": "expert"},
+        ],
+    }
+    assert hub.address is not None
+    with HubClient.at(hub.address) as client:
+        run = client.submit_run({"kind": "evaluate", "name": "rooms", "config": config, "split": "valid", "count": 3})
+        yield run.id
+        client.cancel_run(run.id)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+def test_a_run_shows_its_state_curves_and_log(hub: Hub, evaluation: str, size: tuple[int, int]) -> None:
+    async def drive() -> None:
+        async with terminal(hub, size) as tui:
+            await tui.press("4")
+            await tui.sees("evaluate rooms", f"/train?run={evaluation}")
+            await tui.sees("✓ finished", "Solved so far", "reflexion solved", seconds=60)
+            assert any("⠀" < mark <= "⣿" or mark == "•" for mark in tui.screen()), tui.screen()
+            await tui.press("b")
+            await tui.sees("IR (first trial)")
+
+    asyncio.run(drive())
+
+
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+def test_results_say_the_sentence_first_then_curve_and_table(
+    hub: Hub, evaluation: str, size: tuple[int, int]
+) -> None:
+    async def drive() -> None:
+        async with terminal(hub, size) as tui:
+            await tui.until(lambda: hub.service.report(evaluation) is not None, "no report", 60)
+            await tui.press("6")
+            await tui.sees("reflexion", "no words", "95 % interval", "IR (first)", "Best reward up to each trial")
+            await tui.press("m")
+            await tui.sees("Best success up to each trial")
+
+    asyncio.run(drive())
+
+
+def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str) -> None:
+    assert hub.address is not None
+    config = {"env": "alfworld", "planner": "expert", "trials": 1}
+    request = {"kind": "collect", "config": config, "split": "valid", "count": 72}
+    with HubClient.at(hub.address) as client:
+        first, second, third = (client.submit_run({**request, "name": name}).id for name in ("one", "two", "three"))
+
+        async def drive() -> None:
+            async with terminal(hub, (160, 40)) as tui:
+                await tui.press("4")
+                await tui.until(lambda: len(client.run_queue()) == 2 or not client.run_queue(), "queue", 30)
+                if not client.run_queue():
+                    return
+                table = tui.app.screen.query_one(DataTable)
+                await tui.until(lambda: third in table.rows)
+                table.move_cursor(row=table.get_row_index(third))
+                await tui.press("K")
+                await tui.until(lambda: client.run_queue() == [third, second], "not moved")
+                await tui.press("x")
+                await tui.until(lambda: client.run_queue() == [second], "still queued")
+
+        asyncio.run(drive())
+        for run_id in (first, second, third):
+            client.cancel_run(run_id)
+
+
+def test_serving_says_that_no_engine_runs_and_why_an_adapter_cannot_be_loaded(hub: Hub) -> None:
+    async def drive() -> None:
+        async with terminal(hub) as tui:
+            await tui.press("5")
+            await tui.sees("○ stopped", "No engine.", "No adapter yet")
+
+    asyncio.run(drive())
+
+
+def test_a_curve_as_small_as_a_word() -> None:
+    assert sparkline([0, 1], 2) == "▁█"
+    assert sparkline([3, 3, 3], 3) == "▁▁▁"
+    assert sparkline([1]) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.rows import MetricSeries
 from data.types import Adapter, Run, RunState
+from retro_dash.adapters import AdapterRow, adapter_rows, import_adapter
 from retro_dash.preflight import Check, check_training
 from retro_dash.run_config import TrainRunConfig
 from retro_dash.run_list import Lineage, RunList, RunRow, dataset_items
@@ -53,6 +55,24 @@ class Curve(BaseModel):
     values: list[float]
     times: list[float]
     """Seconds since 1970."""
+
+
+class ImportBody(BaseModel):
+    """An adapter's folder on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = Field(min_length=1, max_length=4096)
+    name: str = Field(min_length=1, max_length=100)
+    role: Literal["planner", "reflector", "both"]
+
+
+class EvaluationResult(BaseModel):
+    """A finished evaluation with its report."""
+
+    run: Run
+    source: dict[str, JsonValue]
+    report: dict[str, JsonValue]
 
 
 class MoveBody(BaseModel):
@@ -161,6 +181,26 @@ def runs_router(service: Service) -> APIRouter:
     @router.get("/adapters")
     def adapters() -> list[Adapter]:
         return list(service.store.adapters())
+
+    @router.get("/adapters/rows")
+    def adapters_rows() -> list[AdapterRow]:
+        return adapter_rows(service.store, jobs, Path(service.settings.model).name)
+
+    @router.post("/adapters/import", status_code=201)
+    def adapters_import(body: ImportBody) -> Adapter:
+        base = Path(service.settings.model).name
+        return import_adapter(service.store, service.settings.home, Path(body.folder), body.name, body.role, base)
+
+    @router.get("/results")
+    def results() -> list[EvaluationResult]:
+        """Finished evaluations, newest first."""
+        runs = service.store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=200)
+        found = ((run, service.report(run.id)) for run in runs)
+        return [
+            EvaluationResult(run=run, source=jobs.folder(run.id).source(), report=report)
+            for run, report in found
+            if report is not None
+        ]
 
     @router.post("/adapters/{name}/load")
     def load(name: str) -> dict[str, JsonValue]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 import torch
@@ -203,12 +204,22 @@ def plan_hash(config: TrainConfig, samples: Sequence[Sample]) -> str:
 
 @contextmanager
 def stop_on_sigterm(should_stop: ShouldStop) -> Iterator[ShouldStop]:
-    """A `should_stop` that SIGTERM also turns on, while in the block (main thread only)."""
+    """A `should_stop` that SIGTERM also turns on, while in the block (main thread only).
+
+    The handler before it hears of the signal too: the caller has to know that it was told to stop.
+    """
     told = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield should_stop
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield lambda: told.is_set() or should_stop()
     finally:

@@ -9,7 +9,7 @@ const SYMBOLS = ["circle", "square", "diamond", "x", "triangle-up", "star"];
 const FADE = ["1", "0.55", "0.45", "0.4", "0.35", "0.3"];
 
 let loading = null;
-function plotly() {
+export function plotly() {
   loading ??= new Promise((resolve, reject) => {
     const script = h("script", { src: PLOTLY, on: { load: () => resolve(globalThis.Plotly), error: () => reject(new Error("The chart library could not be loaded. Reload the page.")) } });
     document.head.append(script);

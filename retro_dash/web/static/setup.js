@@ -15,7 +15,7 @@ const FIRST = { env: "alfworld", task_id: "rooms-7-small-0007" };
 
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {
-  const saved = store("play") ?? FIRST;
+  const saved = { ...FIRST, ...store("play") };
   const chosen = { env: "", split: "", planner: "expert", reflector: "expert", strategy: "reflexion", temperature: 0, seed: 7, trial_limit: 3, ...saved, task: null };
   const data = { environments: [], policies: { planners: [], reflectors: [] }, tasks: [], total: 0, query: "" };
   const form = controls(chosen, onStart);

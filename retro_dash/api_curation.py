@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.types import Label
+from retro_dash.api_datasets import datasets_router
 from retro_dash.curation import Curation, StoredLabel
 from retro_dash.labels import Change, LabelConflict, LabelRequest
 from retro_dash.queues import QueuePage
@@ -40,6 +41,7 @@ class ReleaseBody(Body):
 def curation_router(curation: Curation) -> APIRouter:
     """All routes of labels and queues."""
     router = APIRouter(tags=["curation"])
+    router.include_router(datasets_router(curation))
 
     @router.post("/labels", response_model=list[StoredLabel])
     def label(body: LabelsBody) -> list[StoredLabel] | JSONResponse:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import BadInput, Refused, UnknownName
 from data.events import Event, LabelMade
+from data.formats.entry import About, Entry
 from data.store import Store
 from data.types import Label, LabelTarget, Noun
+from retro_dash.datasets import Datasets
 from retro_dash.labels import (
     Change,
     LabelConflict,
@@ -28,6 +30,7 @@ from retro_dash.labels import (
 )
 from retro_dash.queues import Queues
 from retro_dash.tagset import TagSets
+from retro_dash.uploads import Uploads
 
 LABELS_RUN = "labels"
 """Label events are numbered within a run of their own."""
@@ -49,6 +52,8 @@ class Curation:
         self.store = store
         self.tagsets = TagSets(home / "curation")
         self.queues = Queues(store)
+        self.datasets = Datasets(home, store, self.tagsets)
+        self.uploads = Uploads(home, store)
         self._lock = threading.Lock()
         self._next_seq: int | None = None
         self._parts: OrderedDict[str, frozenset[Part]] = OrderedDict()
@@ -98,6 +103,17 @@ class Curation:
     def redo(self, annotator: str, id_: str) -> StoredLabel:
         """Put back what the annotator took back last."""
         return self._step(annotator, id_, is_undo=False)
+
+    def chosen(self, filter_text: str = "", dataset: str | None = None) -> tuple[Iterator[Entry], About]:
+        """The episodes of a dataset, or else of a filter, with the labels that stand, and what an export says."""
+        tagset = self.tagsets.current().version
+        if dataset is not None:
+            details = self.datasets.details(dataset)
+            about = About(dataset_hash=details.version.hash, tagset_version=details.tagset_version)
+            return iter(self.datasets.entries(dataset)), about
+        ids = self.store.episode_ids(filter_text)
+        entries = (Entry(self.store.episode(id_, with_tokens=True), self.store.current_labels(id_)) for id_ in ids)
+        return entries, About(tagset_version=tagset)
 
     # Inside
 

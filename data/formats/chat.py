@@ -43,6 +43,8 @@ class Conversation(Noun):
     """Of each assistant message, whether it is worth imitating; empty means all."""
     step_rewards: tuple[int | None, ...] = ()
     """Of each assistant message, what people gave; None for unmarked."""
+    is_whole: bool = True
+    """False for the part of a trial that ends with a rewritten turn, the only one worth imitating."""
     reward: float
     success: bool
     gain: float | None = None

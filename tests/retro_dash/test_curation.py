@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,23 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def client(store: Store, tmp_path: Path) -> Iterator[TestClient]:
-    service = Service(Settings(home=tmp_path), store)
+    with serving(store, tmp_path) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One hub for the tests that look at single answers only."""
+    home = tmp_path_factory.mktemp("home")
+    store = Store.open(home)
+    fill(store, make_episode("e1"), make_episode("e2"))
+    with serving(store, home) as client:
+        yield client
+
+
+@contextmanager
+def serving(store: Store, home: Path) -> Iterator[TestClient]:
+    service = Service(Settings(home=home), store)
     app = FastAPI()
     add_api(app, service)
     yield TestClient(app)
@@ -92,9 +109,10 @@ def test_one_wrong_label_of_a_list_stores_none(client: TestClient):
         ),
     ],
 )
-def test_every_kind_of_label_is_taken(client: TestClient, name: str, value: object, on: object):
-    post(client, request(value, name, on))
-    assert standing(client) == [value]
+def test_every_kind_of_label_is_taken(shared: TestClient, name: str, value: object, on: object):
+    id_ = post(shared, request(value, name, on))[0]["label"]["id"]
+    stored = {label["id"]: label["value"] for label in shared.get("/api/v1/labels").json()}
+    assert stored[id_] == value
 
 
 @pytest.mark.parametrize(
@@ -119,17 +137,17 @@ def test_every_kind_of_label_is_taken(client: TestClient, name: str, value: obje
     ],
 )
 def test_a_label_that_makes_no_sense_is_refused_with_the_reason(
-    client: TestClient, name: str, value: object, on: object, words: str
+    shared: TestClient, name: str, value: object, on: object, words: str
 ):
-    status, detail = refusal(client, request(value, name, on))
+    status, detail = refusal(shared, request(value, name, on))
     assert status == 422
     assert words in detail
 
 
-def test_a_label_of_an_unknown_episode_or_by_nobody_is_refused(client: TestClient):
-    assert refusal(client, request(on=target("nowhere")))[0] == 404
-    assert refusal(client, request(annotator="  "))[0] == 422
-    assert refusal(client, request(annotator="kim\x07"))[0] == 422
+def test_a_label_of_an_unknown_episode_or_by_nobody_is_refused(shared: TestClient):
+    assert refusal(shared, request(on=target("nowhere")))[0] == 404
+    assert refusal(shared, request(annotator="  "))[0] == 422
+    assert refusal(shared, request(annotator="kim\x07"))[0] == 422
 
 
 def test_the_slower_of_two_tabs_is_told_and_overwrites_nothing(client: TestClient):

@@ -67,7 +67,8 @@ export function evaluationForm({ onStarted }) {
 
   // "" is the base model; a planner's and a reflector's adapter of one run make one method.
   function suggested(wanted, base, adapters) {
-    const names = wanted === null ? ["", adapters[0]?.adapter.name].filter((one) => one !== undefined) : wanted.split(",");
+    const newest = adapters.filter((row) => row.adapter.run_id === adapters[0].adapter.run_id).map((row) => row.adapter.name);
+    const names = wanted === null ? newest : wanted.split(",");
     const made = names.filter(Boolean).map((one) => adapters.find((row) => row.adapter.name === one)).filter(Boolean);
     const planner = made.find((row) => row.adapter.role !== "reflector")?.adapter.name;
     const reflector = made.find((row) => row.adapter.role !== "planner")?.adapter.name;

@@ -22,8 +22,9 @@ export async function draw(frame) {
     h("p", {}, h("strong", {}, "No adapters yet.")), h("p", {}, "A training run publishes one for the planner and one for the reflector. They are offered here the moment they are whole."),
     h("a", { class: "button primary", href: "/train?new=1" }, "Train one"));
   const importer = importForm({ onDone: (adapter) => { frame.say(`${adapter.name} was imported`); refresh(); } });
-  fill(frame.main, h("div", { class: "serving-page" }, problem, engine.element,
-    h("section", { class: "adapter-list", "aria-labelledby": "rd-adapters" }, h("h1", { id: "rd-adapters" }, "Adapters"), list, empty), importer));
+  fill(frame.main, problem, h("div", { class: "serving-page" },
+    h("section", { class: "adapter-list", "aria-labelledby": "rd-adapters" }, h("h1", { id: "rd-adapters" }, "Adapters"), list, empty),
+    h("div", { class: "serving-side" }, engine.element, importer)));
   frame.crumbs({ text: "Serving" });
   document.title = "Serving · Retro Dash";
   bind("j ArrowDown", "Next adapter", () => step(1));

@@ -25,7 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from data import queries
-from data.errors import BadInput, RetroDashError, StorageError
+from data.errors import BadFile, BadInput, RetroDashError, StorageError
 from data.events import Event, LabelMade
 from data.gate import Gate
 from data.journal import Journal
@@ -403,6 +403,35 @@ class Store:
                 self._connection = duckdb.connect(self._path, read_only=True, config=SETTINGS)
 
 
+def connect_to_copy(path: Path, memory: str = "1GB") -> Any:
+    """A connection for questions in SQL to a snapshot: it reads no other file, loads nothing and cannot be unlocked.
+
+    It bounds neither time nor all memory (DuckDB's own limits do not hold for every function): use it in a process
+    that can be killed. Raises BadFile when `path` is no store.
+    """
+    try:
+        return duckdb.connect(
+            path,
+            read_only=True,
+            config={
+                **SETTINGS,
+                "memory_limit": memory,
+                "threads": 2,
+                "max_temp_directory_size": "0B",
+                "home_directory": "/nonexistent",
+                "enable_external_access": False,
+                "lock_configuration": True,
+            },
+        )
+    except duckdb.Error as error:
+        raise BadFile(f"{path} is no store of Retro Dash ({_first_line(error)}).") from error
+
+
+def sql_error(error: BaseException) -> str | None:
+    """What the database says of a question that it cannot answer; None when the error is not the database's."""
+    return _first_line(error) if isinstance(error, duckdb.Error) else None
+
+
 def write_rows(cursor: Cursor, projection: Projection) -> None:
     """Insert and change what a projection collected."""
     for table, rows in projection.inserts.items():
@@ -477,5 +506,5 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__

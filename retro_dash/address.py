@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,22 @@ class HubAddress:
     pid: int
     started: float
     """Start time of the process, seconds since the epoch: tells it from another that got the same pid."""
+    certificate: str | None = None
+    """The PEM file that the hub serves HTTPS with."""
 
     @property
     def sign_in_url(self) -> str:
         return f"{self.url}/?token={self.token}"
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What a client on this machine checks the hub's certificate by: it must be the very file of the hub's, made
+        out to whatever name, since it is reached under a local one."""
+        if self.certificate is None:
+            return True
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+        return context
 
 
 def find_hub(home: Path) -> HubAddress | None:

@@ -62,7 +62,7 @@ def store_router(store: Store) -> APIRouter:
 async def _stream(store: Store, cursor: int, run: str | None, episode: str | None) -> AsyncIterator[str]:
     clock = asyncio.get_running_loop().time
     begun, spoke, read = clock(), clock(), -1
-    yield ": here\n\n"
+    yield f"id: {cursor}\n\n"  # Where the watcher stands, should the line break before anything happens.
     while clock() - begun < LONGEST_SECONDS:
         newest = store.last_position()
         if newest != read:

@@ -21,6 +21,8 @@ COMMANDS = {
     "collect": ("retro_dash.commands.collect", "play many tasks as a run that can be resumed"),
     "train": ("retro_dash.commands.train", "train a planner, a reflector or both from a TOML file"),
     "evaluate": ("retro_dash.commands.evaluate", "compare policies on the same tasks: IR, FR, AR with intervals"),
+    "query": ("retro_dash.commands.query", "read-only SQL on a copy of the store"),
+    "users": ("retro_dash.commands.users", "accounts, roles, tokens, the audit log"),
     "worker": ("retro_dash.commands.worker", "do, or go on with, the work of one run folder"),
     "doctor": ("retro_dash.commands.doctor", "say what this machine can do, and how to get what is missing"),
 }

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
@@ -21,12 +22,20 @@ from pydantic import JsonValue
 
 from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageError, Unavailable, UnknownName
 from data.events import Event
-from data.rows import EpisodePage, MetricSeries
+from data.rows import EpisodePage, EpisodeRow, MetricSeries
 from data.types import Adapter, Episode, Label, Run, Turn
 from retro_dash.address import HubAddress, find_hub
 
+if TYPE_CHECKING:
+    import pandas
+
 SILENCE_SECONDS = 40.0
 """A stream says that it is alive every 15 seconds; after this long without a word the line is broken."""
+FRAME_COLUMNS = (
+    *(name for name in EpisodeRow.model_fields if name not in ("trials", "created_at")),
+    "rewards",
+    "created_at",
+)
 _ERRORS: dict[str, type[RetroDashError]] = {
     "Refused": Refused,
     "StorageError": StorageError,
@@ -42,10 +51,14 @@ class HubLost(Unavailable):
 class HubClient:
     """Talks to one hub. Every refusal becomes the same error that the service would raise."""
 
-    def __init__(self, url: str, token: str, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 60.0, verify: ssl.SSLContext | bool = True) -> None:
         self.url = url
         self._http = httpx.Client(
-            base_url=f"{url}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=timeout, trust_env=False
+            base_url=f"{url}/api/v1",
+            headers={"authorization": f"Bearer {token}"},
+            timeout=timeout,
+            trust_env=False,
+            verify=verify,
         )
 
     @classmethod
@@ -58,7 +71,7 @@ class HubClient:
 
     @classmethod
     def at(cls, address: HubAddress, timeout: float = 60.0) -> HubClient:
-        return cls(address.url, address.token, timeout)
+        return cls(address.url, address.token, timeout, address.trust())
 
     def status(self) -> dict[str, JsonValue]:
         return self._json("GET", "/status")
@@ -74,6 +87,45 @@ class HubClient:
         """A page of episodes in the filter language of the pages."""
         query = {"filter": filter_text, "sort": sort, "limit": limit, "offset": offset}
         return EpisodePage.model_validate(self._json("GET", "/episodes", params=query))
+
+    def frame(self, filter_text: str = "", sort: str = "-created") -> pandas.DataFrame:
+        """All episodes of a filter as a pandas table: one row an episode, `rewards` and `labels` in lists."""
+        import pandas  # Half a second that only notebooks pay.
+
+        rows: list[dict[str, object]] = []
+        while True:
+            page = self.episodes(filter_text, sort, limit=500, offset=len(rows))
+            for row in page.rows:
+                fields = row.model_dump(mode="json", exclude={"trials", "created_at"})
+                rows.append(
+                    {**fields, "rewards": [trial.reward for trial in row.trials], "created_at": row.created_at}
+                )
+            if not page.rows or len(rows) >= page.total:
+                return pandas.DataFrame(rows, columns=list(FRAME_COLUMNS))
+
+    def events(self, cursor: int | None = None) -> Iterator[dict[str, Any]]:
+        """What is stored after `cursor` (from now on when None), as it happens: see `data.rows.StoredEvent`.
+
+        Goes on when the hub ends a long stream; raises HubLost when the hub is gone.
+        """
+        while True:
+            stream = LiveEvents(self._http, self.url, "/events", cursor)
+            try:
+                yield from stream
+            except HubLost:
+                self.status()
+            cursor = stream.cursor
+
+    def snapshot(self, path: Path) -> Path:
+        """Write a copy of the whole store to `path`. Needs an admin."""
+        with self._http.stream("GET", "/snapshot") as answer:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer)
+            with path.open("wb") as file:
+                for part in answer.iter_bytes(2**20):
+                    file.write(part)
+        return path
 
     def episode(self, episode_id: str) -> dict[str, JsonValue]:
         return self._json("GET", f"/episodes/{_part(episode_id)}")
@@ -255,16 +307,22 @@ class HubClient:
 class LiveEvents:
     """An open stream of notices: iterate over it in one thread, `close` it from any."""
 
-    def __init__(self, http: httpx.Client, url: str, path: str, cursor: int) -> None:
+    def __init__(self, http: httpx.Client, url: str, path: str, cursor: int | None) -> None:
         self._http, self._url, self._path, self._cursor = http, url, path, cursor
         self._answer: httpx.Response | None = None
         self._closed = False
 
+    @property
+    def cursor(self) -> int | None:
+        """Where to go on from."""
+        return self._cursor
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Notices with their `type` and `cursor`. Raises HubLost when the line breaks, nothing after `close`."""
         timeout = httpx.Timeout(5.0, read=SILENCE_SECONDS)
+        params = {} if self._cursor is None else {"cursor": self._cursor}
         try:
-            with self._http.stream("GET", self._path, params={"cursor": self._cursor}, timeout=timeout) as answer:
+            with self._http.stream("GET", self._path, params=params, timeout=timeout) as answer:
                 self._answer = answer
                 if answer.is_error:
                     answer.read()

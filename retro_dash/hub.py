@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import sys
 import threading
 import webbrowser
@@ -20,7 +21,8 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 
-from data.errors import Refused, RetroDashError, StorageError
+from data.errors import BadConfig, Refused, RetroDashError
+from retro_dash.accounts import Accounts
 from retro_dash.address import HubAddress, find_hub
 from retro_dash.api import add_api
 from retro_dash.api_accounts import accounts_router, sign_in_router
@@ -29,11 +31,13 @@ from retro_dash.guard import Guard
 from retro_dash.identity import Identity
 from retro_dash.limits import Attempts
 from retro_dash.service import VERSION, Service
+from retro_dash.sessions import write_private
 from retro_dash.settings import Settings
 
 CHECKPOINT_SECONDS = 300.0
 KEPT_BACKUPS = 3
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 
 
 def build_app(
@@ -72,8 +76,9 @@ def refuse_second_hub(home: Path) -> None:
     if running is None:
         return
     try:
-        answers = httpx.get(f"{running.url}/health", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        url = f"{running.url}/health"
+        answers = httpx.get(url, timeout=2, trust_env=False, verify=running.trust()).status_code == 200
+    except (httpx.HTTPError, OSError):
         answers = False
     state = f"It answers at {running.sign_in_url}" if answers else "It does not answer; stop it first"
     raise Refused(f"Retro Dash already runs on {home} (process {running.pid}). {state}")
@@ -90,30 +95,54 @@ def free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(settings: Settings, service: Service) -> None:
-    """Serve until interrupted. Raises Refused when the address is not loopback or the port is taken."""
-    if settings.host not in LOCAL_HOSTS:
+def allowed_hosts(settings: Settings, has_users: bool) -> tuple[str, ...]:
+    """The host names that the hub answers to. Raises Refused for an address that is not safe to listen on."""
+    if settings.host in LOCAL_HOSTS:
+        return (*LOCAL_HOSTS, *settings.allowed_hosts)
+    if not has_users:
         raise Refused(
-            f"Refusing to listen on {settings.host}: only 127.0.0.1 is allowed without user accounts. "
+            f"Refusing to listen on {settings.host}: only 127.0.0.1 is allowed without user accounts "
+            "(retro-dash users add NAME --role admin). "
             "From another machine, use: ssh -L 7860:127.0.0.1:7860 this-machine"
         )
+    if settings.unsafe_run_model_code_on_host:
+        raise Refused(f"Refusing to listen on {settings.host} while model-written code runs without a sandbox.")
+    if settings.host in EVERY_ADDRESS and not settings.allowed_hosts:
+        raise Refused(
+            f"Listening on {settings.host} needs the names under which people reach it: "
+            'set allowed_hosts = ["retro.example.org"] in retro.toml.'
+        )
+    return (*LOCAL_HOSTS, *settings.allowed_hosts, *({settings.host} - EVERY_ADDRESS))
+
+
+def serve(settings: Settings, service: Service) -> None:
+    """Serve until interrupted. Raises Refused when the address is not allowed or the port is taken."""
+    has_users = bool(Accounts(settings.home).users())
+    hosts = allowed_hosts(settings, has_users)
+    certificate, key = _certificate(settings)
     port = free_port(settings.host, settings.port)
     token = secrets.token_urlsafe(24)
-    address = HubAddress(f"http://{settings.host}:{port}", token, os.getpid(), psutil.Process().create_time())
-    app = build_app(service, token)
+    started = psutil.Process().create_time()
+    address = HubAddress(_url(settings.host, port, certificate is not None), token, os.getpid(), started, certificate)
+    is_shared = settings.host not in LOCAL_HOSTS
+    if is_shared and certificate is None:
+        print("Passwords travel unencrypted: use --certificate, or a proxy with HTTPS.", file=sys.stderr, flush=True)
     config = uvicorn.Config(
-        app,
+        build_app(service, token, hosts, must_have_users=is_shared),
         host=settings.host,
         port=port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     server = uvicorn.Server(config)
     _write_address(settings.home, address)
     done = threading.Event()
     threading.Thread(target=_maintain, args=(service, done), daemon=True, name="maintenance").start()
-    threading.Thread(target=_announce, args=(server, address, settings.open_browser), daemon=True).start()
+    page = f"{address.url}/" if has_users else address.sign_in_url
+    threading.Thread(target=_announce, args=(server, page, settings.open_browser), daemon=True).start()
     try:
         server.run()
     finally:
@@ -122,15 +151,36 @@ def serve(settings: Settings, service: Service) -> None:
         service.close()
 
 
-def _announce(server: uvicorn.Server, address: HubAddress, open_browser: bool) -> None:
+def _certificate(settings: Settings) -> tuple[str | None, str | None]:
+    """The files to serve HTTPS with. Raises BadConfig when they do not belong together."""
+    if settings.certificate is None:
+        return None, None
+    certificate, key = settings.certificate.resolve(), (settings.certificate_key or settings.certificate).resolve()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        raise BadConfig(
+            f"HTTPS with {certificate} and {key} does not work ({error.strerror or error}). Give PEM files of a "
+            "certificate and its private key: --certificate FILE --key FILE."
+        ) from error
+    return str(certificate), str(key)
+
+
+def _url(host: str, port: int, has_tls: bool) -> str:
+    """Where programs of this machine reach the hub."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"{'https' if has_tls else 'http'}://{f'[{local}]' if ':' in local else local}:{port}"
+
+
+def _announce(server: uvicorn.Server, page: str, open_browser: bool) -> None:
     while not server.started:
         if server.should_exit:
             return
         threading.Event().wait(0.05)
-    print(f"\nRetro Dash is ready: {address.sign_in_url}\n(stop it with Ctrl-C)", flush=True)
+    print(f"\nRetro Dash is ready: {page}\n(stop it with Ctrl-C)", flush=True)
     has_screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if open_browser and has_screen:
-        webbrowser.open(address.sign_in_url)
+        webbrowser.open(page)
 
 
 def _maintain(service: Service, done: threading.Event) -> None:
@@ -149,13 +199,4 @@ def _maintain(service: Service, done: threading.Event) -> None:
 
 
 def _write_address(home: Path, address: HubAddress) -> None:
-    path, temporary = home / "hub.json", home / f".hub.json.{os.getpid()}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(address.__dict__, file)
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write {path}: {error.strerror}. Free some space or choose another --home."
-        ) from error
+    write_private(home / "hub.json", json.dumps(address.__dict__))

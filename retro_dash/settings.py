@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data.errors import BadConfig
 
@@ -36,6 +36,13 @@ class Settings(BaseModel):
     home: Path = Path(".retro")
     """Folder of the store, runs, models and logs."""
     host: str = "127.0.0.1"
+    """Address to listen on; anything but this machine needs accounts."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which browsers reach the dashboard, beside this machine's own (in a variable: a,b)."""
+    certificate: Path | None = None
+    """PEM file of the TLS certificate (with its chain) to serve HTTPS with."""
+    certificate_key: Path | None = None
+    """PEM file of its private key."""
     port: int = Field(default=7860, ge=0, le=65535)
     """0 takes any free port."""
     open_browser: bool = True
@@ -53,6 +60,11 @@ class Settings(BaseModel):
     """Episodes that may be live at once."""
     unsafe_run_model_code_on_host: bool = False
     """Run model-written shell and SQL without a sandbox. Dangerous."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def load_settings(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Settings:

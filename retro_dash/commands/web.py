@@ -13,6 +13,8 @@ from retro_dash.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (loopback, unless there are accounts)")
+    parser.add_argument("--certificate", help="PEM file: serve HTTPS with this certificate")
+    parser.add_argument("--key", dest="certificate_key", help="PEM file of the certificate's private key")
     parser.add_argument("--port", type=int, help="port, 0 for any free one (default 7860)")
     parser.add_argument(
         "--no-browser", dest="open_browser", action="store_const", const=False, help="do not open a browser"

@@ -30,9 +30,11 @@ class ChartBox(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(classes="chart-title", markup=False)
-        plot = PlotWidget()
+        yield PlotWidget()
+
+    def on_mount(self) -> None:
+        plot = self.query_one(PlotWidget)
         plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 2, 8
-        yield plot
 
     def show(self, title: str, curves: Sequence[Curve], limits: tuple[float, float] | None = None) -> None:
         """Draw these curves; `limits` fixes the vertical axis."""

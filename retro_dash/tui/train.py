@@ -14,11 +14,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid, Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import DataTable, Log, Static
+from textual.widgets import DataTable, Static
 
 from data.errors import RetroDashError
 from data.rows import MetricSeries
 from retro_dash.client import HubClient, HubLost
+from retro_dash.tui.board import Block, Board, Line
 from retro_dash.tui.chart import ChartBox, Curve
 from retro_dash.tui.metrics import Chart, belongs, charts_of, drawn_as
 from retro_dash.tui.place import Place, Table
@@ -48,12 +49,12 @@ class TrainPlace(Place):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x", "stop", "Save and stop", tooltip="Write a checkpoint and end; R goes on from there"),
         Binding("R", "resume", "Resume", tooltip="Go on from the newest checkpoint"),
-        Binding("K", "move(-1)", "Sooner", tooltip="The chosen run sooner in the queue"),
-        Binding("J", "move(1)", "Later", tooltip="The chosen run later in the queue"),
-        Binding("n", "charts(1)", "Next charts"),
+        Binding("K", "move(-1)", "Queue", key_display="K/J", tooltip="The chosen run sooner, or later, in the queue"),
+        Binding("J", "move(1)", "Later in the queue", show=False),
+        Binding("n", "charts(1)", "Charts"),
         Binding("N", "charts(-1)", "Charts before", show=False),
         Binding("b", "log", "Log", tooltip="The log alone, or the curves again"),
-        Binding("v", "episodes", "Its episodes"),
+        Binding("v", "episodes", "Its episodes", show=False),
     ]
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class TrainPlace(Place):
                 with Grid(id="charts"):
                     for _ in range(4):
                         yield ChartBox()
-                yield Log(id="log", highlight=False)
+                yield Board(id="log")
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
@@ -170,10 +171,9 @@ class TrainPlace(Place):
         else:
             head.update(_run_head(row))
         self._show_charts(row)
-        log = self.query_one(Log)
-        if "\n".join(log.lines) != clean(self._log).rstrip("\n"):
-            log.clear()
-            log.write(clean(self._log).rstrip("\n") or "The worker has not written anything yet.")
+        written = clean(self._log).rstrip("\n") or "The worker has not written anything yet."
+        lines = tuple(Line(Content.styled(line, "$dim")) for line in written.split("\n"))
+        self.query_one(Board).show([((Block("log", lines),),)])
 
     def _show_charts(self, row: dict[str, Any] | None) -> None:
         names = [one.name for one in self._series]

@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from textual.pilot import Pilot
 
 from data.store import Store
 from retro_dash.address import HubAddress
-from retro_dash.api import add_api
-from retro_dash.guard import Guard
-from retro_dash.hub import LOCAL_HOSTS
+from retro_dash.hub import build_app
 from retro_dash.service import Service
 from retro_dash.settings import Settings
 from retro_dash.tui.app import RetroDash
@@ -41,11 +38,9 @@ class Hub:
             self.port = int(probe.getsockname()[1])
         settings = Settings(home=self.home, engine="none", expert_words_per_second=0)
         self.service = Service(settings, Store.open(self.home))
-        app = FastAPI()
-        add_api(app, self.service)
         self.starts += 1
         token = f"{TOKEN}-{self.starts}"
-        config = uvicorn.Config(Guard(app, token, LOCAL_HOSTS), port=self.port, log_level="error")
+        config = uvicorn.Config(build_app(self.service, token), port=self.port, log_level="error")
         config.timeout_graceful_shutdown = 1
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
@@ -90,6 +85,8 @@ class Driven:
         """Wait until something holds; what is on the screen is in the failure."""
         end = time.monotonic() + seconds
         while True:
+            if self.app._exception is not None:
+                raise self.app._exception
             try:
                 if holds():
                     return

@@ -138,6 +138,7 @@ def test_verdicts_and_step_rewards_are_given_by_keys_and_taken_back(hub: Hub, pl
 def evaluation(hub: Hub) -> Iterator[str]:
     """An evaluation of two arms, run to its end by a worker."""
     config = {
+        "kind": "evaluate",
         "env": "alfworld",
         "trials": 2,
         "arms": [
@@ -147,7 +148,9 @@ def evaluation(hub: Hub) -> Iterator[str]:
     }
     assert hub.address is not None
     with HubClient.at(hub.address) as client:
-        run = client.submit_run({"kind": "evaluate", "name": "rooms", "config": config, "split": "valid", "count": 3})
+        run = client.submit_run(
+            {"kind": "evaluate", "name": "rooms", "config": config, "split": "valid", "count": 12}
+        )
         yield run.id
         client.cancel_run(run.id)
 
@@ -161,7 +164,7 @@ def test_a_run_shows_its_state_curves_and_log(hub: Hub, evaluation: str, size: t
             await tui.sees("✓ finished", "Solved so far", "reflexion solved", seconds=60)
             assert any("⠀" < mark <= "⣿" or mark == "•" for mark in tui.screen()), tui.screen()
             await tui.press("b")
-            await tui.sees("IR (first trial)")
+            await tui.sees("| method | IR (first trial)")
 
     asyncio.run(drive())
 
@@ -183,7 +186,7 @@ def test_results_say_the_sentence_first_then_curve_and_table(
 
 def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str) -> None:
     assert hub.address is not None
-    config = {"env": "alfworld", "planner": "expert", "trials": 1}
+    config = {"kind": "collect", "env": "alfworld", "planner": "expert", "trials": 1}
     request = {"kind": "collect", "config": config, "split": "valid", "count": 72}
     with HubClient.at(hub.address) as client:
         first, second, third = (client.submit_run({**request, "name": name}).id for name in ("one", "two", "three"))

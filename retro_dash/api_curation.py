@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.types import Label
+from retro_dash.agreement import Agreement, VoteComparison, agreement, compare_votes
 from retro_dash.api_datasets import datasets_router
-from retro_dash.curation import Curation, StoredLabel
+from retro_dash.curation import BlindPair, Curation, StoredLabel
+from retro_dash.identity import actor
 from retro_dash.labels import Change, LabelConflict, LabelRequest
 from retro_dash.queues import QueuePage
 from retro_dash.tagset import TagSet
@@ -44,9 +46,10 @@ def curation_router(curation: Curation) -> APIRouter:
     router.include_router(datasets_router(curation))
 
     @router.post("/labels", response_model=list[StoredLabel])
-    def label(body: LabelsBody) -> list[StoredLabel] | JSONResponse:
+    def label(body: LabelsBody, request: Request) -> list[StoredLabel] | JSONResponse:
+        labels = [one.model_copy(update={"annotator": actor(request, one.annotator)}) for one in body.labels]
         try:
-            return curation.label(body.labels)
+            return curation.label(labels)
         except LabelConflict as conflict:
             return _conflict(conflict)
 
@@ -64,12 +67,26 @@ def curation_router(curation: Curation) -> APIRouter:
         return curation.audit(episode, annotator, limit)
 
     @router.post("/labels/undo")
-    def undo(body: StepBody) -> StoredLabel:
-        return curation.undo(body.annotator, body.id)
+    def undo(body: StepBody, request: Request) -> StoredLabel:
+        return curation.undo(actor(request, body.annotator), body.id)
 
     @router.post("/labels/redo")
-    def redo(body: StepBody) -> StoredLabel:
-        return curation.redo(body.annotator, body.id)
+    def redo(body: StepBody, request: Request) -> StoredLabel:
+        return curation.redo(actor(request, body.annotator), body.id)
+
+    @router.get("/agreement")
+    def agreement_on(name: str = "verdict") -> Agreement:
+        return agreement(curation.labels(), name)
+
+    @router.get("/agreement/votes")
+    def votes() -> VoteComparison:
+        """Blind A/B votes on reflections, compared with the gains that came of them."""
+        return compare_votes(curation.labels(name="preference"), curation.gain)
+
+    @router.get("/agreement/pair")
+    def pair(annotator: Name) -> BlindPair | None:
+        """Two reflections on failures of one task for a blind vote; null when none is left."""
+        return curation.blind_pair(annotator)
 
     @router.get("/tagset")
     def tagset() -> TagSet:
@@ -81,6 +98,7 @@ def curation_router(curation: Curation) -> APIRouter:
 
     @router.get("/queue")
     def queue(
+        request: Request,
         annotator: Name,
         filter: str = "",  # noqa: A002 - the word of the filter language in every address
         order: str = "shuffle",
@@ -88,11 +106,11 @@ def curation_router(curation: Curation) -> APIRouter:
         overlap: Annotated[int, Query(ge=1, le=20)] = 1,
         overlap_share: Annotated[float, Query(ge=0, le=1)] = 1.0,
     ) -> QueuePage:
-        return curation.queues.next(annotator, filter, order, limit, overlap, overlap_share)
+        return curation.queues.next(actor(request, annotator), filter, order, limit, overlap, overlap_share)
 
     @router.post("/queue/release", status_code=204)
-    def release(body: ReleaseBody) -> None:
-        curation.queues.release(body.annotator, body.episode_ids)
+    def release(body: ReleaseBody, request: Request) -> None:
+        curation.queues.release(actor(request, body.annotator), body.episode_ids)
 
     return router
 

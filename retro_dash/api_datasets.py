@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from data.formats import FORMATS, file_format
 from data.lint import LintReport
-from data.types import DatasetVersion
+from data.types import DatasetVersion, Episode
 from retro_dash.curation import Curation
 from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
 from retro_dash.evaluators import EVALUATORS
@@ -57,6 +57,11 @@ def datasets_router(curation: Curation) -> APIRouter:
     @router.get("/datasets/{old}/diff/{new}")
     def diff(old: str, new: str) -> DatasetDiff:
         return datasets.diff(old, new)
+
+    @router.get("/datasets/{hash_}/training")
+    def training(hash_: str) -> list[Episode]:
+        """What a run on this dataset trains on, rewrites and verdicts applied."""
+        return datasets.training_episodes(hash_)
 
     @router.get("/formats")
     def formats() -> dict[str, dict[str, str]]:

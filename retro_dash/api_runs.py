@@ -34,6 +34,8 @@ class RunRequest(BaseModel):
     count: int | None = Field(default=None, ge=1)
     """So many tasks of it, drawn with the seed."""
     seed: int = 0
+    dataset: str | None = None
+    """Train: the hash of a frozen dataset, instead of the filter."""
 
 
 class CheckRequest(BaseModel):
@@ -95,9 +97,17 @@ def runs_router(service: Service) -> APIRouter:
     @router.post("/runs", status_code=201)
     def submit(request: RunRequest, idempotency_key: Annotated[str | None, Header()] = None) -> Run:
         dataset = service.run_dataset(
-            request.kind, request.config, request.filter, request.split, request.count, request.seed
+            request.kind,
+            request.config,
+            request.filter,
+            request.split,
+            request.count,
+            request.seed,
+            request.dataset,
         )
         source = request.model_dump(include={"filter", "split", "count", "seed"})
+        if request.dataset is not None:
+            source["dataset"] = service.curation.datasets.details(request.dataset).version.hash
         config = service.with_adapters(request.config)
         return jobs.submit(request.kind, request.name, config, dataset, idempotency_key, source)
 

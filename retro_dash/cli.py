@@ -23,6 +23,11 @@ COMMANDS = {
     "evaluate": ("retro_dash.commands.evaluate", "compare policies on the same tasks: IR, FR, AR with intervals"),
     "query": ("retro_dash.commands.query", "read-only SQL on a copy of the store"),
     "users": ("retro_dash.commands.users", "accounts, roles, tokens, the audit log"),
+    "import": ("retro_dash.commands.import_", "say what files of other programs hold, and store it"),
+    "export": ("retro_dash.commands.export", "write episodes in the shapes that other programs read"),
+    "label": ("retro_dash.commands.label", "say something of an episode; who said what, and how far people agree"),
+    "dataset": ("retro_dash.commands.dataset", "freeze, list, show and compare datasets"),
+    "lint": ("retro_dash.commands.lint", "find what is wrong with training texts"),
     "worker": ("retro_dash.commands.worker", "do, or go on with, the work of one run folder"),
     "doctor": ("retro_dash.commands.doctor", "say what this machine can do, and how to get what is missing"),
 }

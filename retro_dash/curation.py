@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ from retro_dash.uploads import Uploads
 LABELS_RUN = "labels"
 """Label events are numbered within a run of their own."""
 REMEMBERED_EPISODES = 2000
+MOST_COMPARED = 2000
+"""Episodes that are looked through for a pair of reflections."""
 
 
 class StoredLabel(Noun):
@@ -43,6 +46,22 @@ class StoredLabel(Noun):
     label: Label
     is_new: bool
     """False when the same request had been stored before."""
+
+
+class ReflectionText(Noun):
+    """A reflection without what would give it away."""
+
+    episode_id: str
+    trial: int
+    text: str
+
+
+class BlindPair(Noun):
+    """Two reflections to compare; the vote is a `preference` label on `this`."""
+
+    instruction: str
+    this: ReflectionText
+    other: ReflectionText
 
 
 class Curation:
@@ -103,6 +122,36 @@ class Curation:
     def redo(self, annotator: str, id_: str) -> StoredLabel:
         """Put back what the annotator took back last."""
         return self._step(annotator, id_, is_undo=False)
+
+    def gain(self, episode_id: str, trial: int) -> float | None:
+        """What the reflection after a trial gained; None when it is not known."""
+        reflections = self.store.episode(episode_id).reflections
+        return next((r.gain for r in reflections if r.after_trial == trial), None)
+
+    def blind_pair(self, annotator: str, filter_text: str = "") -> BlindPair | None:
+        """Two reflections on failures of the same task that the annotator has not compared yet, in random order.
+
+        Who wrote them and what came of them is left out.
+        """
+        asked = {frozenset(pair) for pair in self._compared(check_annotator(annotator))}
+        by_task: dict[str, list[ReflectionText]] = defaultdict(list)
+        for id_ in self.store.episode_ids(filter_text)[:MOST_COMPARED]:
+            episode = self.store.episode(id_)
+            for reflection in episode.reflections:
+                this = ReflectionText(episode_id=id_, trial=reflection.after_trial, text=reflection.text)
+                for other in by_task[episode.task.id]:
+                    keys = frozenset(((this.episode_id, this.trial), (other.episode_id, other.trial)))
+                    if this.text.strip() and other.text.strip() != this.text.strip() and keys not in asked:
+                        first, second = random.sample((this, other), 2)
+                        return BlindPair(instruction=episode.task.instruction, this=first, other=second)
+                by_task[episode.task.id].append(this)
+        return None
+
+    def _compared(self, annotator: str) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+        for label in self.labels(annotator=annotator, name="preference"):
+            if isinstance(label.value, dict):
+                here = (label.target.episode_id, label.target.trial or 0)
+                yield here, (str(label.value["episode_id"]), int(str(label.value["trial"])))
 
     def chosen(self, filter_text: str = "", dataset: str | None = None) -> tuple[Iterator[Entry], About]:
         """The episodes of a dataset, or else of a filter, with the labels that stand, and what an export says."""

@@ -37,10 +37,19 @@ def run_in_foreground(
     append: Append,
     as_json: bool,
     engine_url: str | None = None,
+    dataset_hash: str | None = None,
 ) -> RunFolder:
     """Do a whole run and return its folder. Raises TrainingError with the worker's last words when it failed."""
     run = Run.model_validate(
-        {"id": new_id(kind), "kind": kind, "name": name, "config": config, "state": "queued", "created_at": _now()}
+        {
+            "id": new_id(kind),
+            "kind": kind,
+            "name": name,
+            "config": config,
+            "state": "queued",
+            "dataset_hash": dataset_hash,
+            "created_at": _now(),
+        }
     )
     folder = make_run_folder(settings.home / "runs", run, dataset)
     print(json.dumps({"run_id": run.id, "folder": str(folder.path)}) if as_json else f"Run {run.id}: {folder.path}")

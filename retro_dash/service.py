@@ -290,8 +290,11 @@ class Service:
         split: str | None,
         count: int | None,
         seed: int,
+        dataset: str | None = None,
     ) -> Iterator[str]:
         """The JSON lines of a new run's dataset: whole episodes to train on, else tasks. Raises BadInput for none."""
+        if dataset is not None and kind == "train":
+            return (episode.model_dump_json() for episode in self.curation.datasets.training_episodes(dataset))
         if kind == "train":
             ids = self.store.episode_ids(filter_text)
             if not ids:

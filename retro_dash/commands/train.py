@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from data.errors import BadConfig, BadFile, BadInput
 from data.store import Store
+from retro_dash.commands.curator import open_curator
 from retro_dash.commands.episodes import open_reader
 from retro_dash.commands.play import open_storage
 from retro_dash.foreground import run_in_foreground
@@ -24,17 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--filter", help="train on the stored episodes of this filter")
     which.add_argument("--episodes", type=Path, help="train on a file of episodes, one JSON object a line")
+    which.add_argument("--dataset", metavar="HASH", help="train on a frozen dataset, with its labels applied")
     parser.add_argument("--name", default="", help="a name for the run")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     config = read_train_config(arguments.config, settings)
     lines = list(_episode_lines(arguments, settings))
+    dataset_hash = None
+    if arguments.dataset is not None:
+        with open_curator(settings) as curator:
+            dataset_hash = curator.details(arguments.dataset).version.hash
     if not lines:
         raise BadInput(f"The filter {arguments.filter!r} finds no episodes. Widen it, or collect some first.")
     with open_storage(settings) as append:
         name = arguments.name or arguments.config.stem
-        run_in_foreground(settings, "train", name, config, lines, append, arguments.json)
+        run_in_foreground(
+            settings, "train", name, config, lines, append, arguments.json, dataset_hash=dataset_hash
+        )
     return 0
 
 
@@ -54,6 +62,10 @@ def read_train_config(path: Path, settings: Settings) -> dict[str, JsonValue]:
 
 
 def _episode_lines(arguments: argparse.Namespace, settings: Settings) -> Iterator[str]:
+    if arguments.dataset is not None:
+        with open_curator(settings) as curator:
+            yield from (episode.model_dump_json() for episode in curator.training_episodes(arguments.dataset))
+        return
     if arguments.episodes is not None:
         if not arguments.episodes.is_file():
             raise BadFile(f"{arguments.episodes} does not exist.")

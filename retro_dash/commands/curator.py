@@ -1,0 +1,173 @@
+"""One way to curate for the commands: through the hub of the home when one runs, else its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from data.errors import BadInput
+from data.events import Event
+from data.lint import LintReport
+from data.store import Store
+from data.types import DatasetVersion, Episode, Label
+from retro_dash.address import find_hub
+from retro_dash.agreement import Agreement, agreement
+from retro_dash.client import HubClient
+from retro_dash.curation import Curation, StoredLabel
+from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
+from retro_dash.exporting import export
+from retro_dash.labels import Change, LabelRequest
+from retro_dash.settings import Settings
+
+PATIENCE_SECONDS = 900.0
+"""Freezing and exporting a large store takes its time."""
+
+
+class Curator(Protocol):
+    """What the commands of curation need."""
+
+    def append(self, events: Sequence[Event]) -> int: ...
+
+    def known_episodes(self, ids: Sequence[str]) -> set[str]: ...
+
+    def send_labels(self, requests: Sequence[LabelRequest]) -> list[StoredLabel]: ...
+
+    def find_labels(self, episode_id: str | None, annotator: str | None, name: str | None) -> list[Label]: ...
+
+    def audit(self, episode_id: str | None, annotator: str | None, limit: int) -> list[Change]: ...
+
+    def step(self, verb: str, annotator: str, id_: str) -> StoredLabel: ...
+
+    def agreement(self, name: str) -> Agreement: ...
+
+    def datasets(self) -> list[DatasetVersion]: ...
+
+    def freeze(self, request: DatasetRequest) -> DatasetVersion: ...
+
+    def check(self, request: DatasetRequest) -> LintReport: ...
+
+    def details(self, hash_: str) -> DatasetDetails: ...
+
+    def diff(self, old: str, new: str) -> DatasetDiff: ...
+
+    def export(self, format_: str, filter_text: str, dataset: str | None, path: Path) -> int | None: ...
+
+    def training_episodes(self, hash_: str) -> list[Episode]: ...
+
+
+@contextmanager
+def open_curator(settings: Settings) -> Iterator[Curator]:
+    """The curator of the home."""
+    address = find_hub(settings.home)
+    if address is not None:
+        with RemoteCurator.at(address, timeout=PATIENCE_SECONDS) as hub:
+            assert isinstance(hub, RemoteCurator)
+            yield hub
+        return
+    with Store.open(settings.home) as store:
+        yield LocalCurator(Curation(settings.home, store))
+
+
+class LocalCurator:
+    """On the store itself."""
+
+    def __init__(self, curation: Curation) -> None:
+        self._curation = curation
+        self.append, self.known_episodes = curation.store.append, curation.store.known_episodes
+        self.send_labels = curation.label
+        self.freeze, self.check = curation.datasets.freeze, curation.datasets.check
+        self.details, self.diff = curation.datasets.details, curation.datasets.diff
+        self.training_episodes = curation.datasets.training_episodes
+
+    def find_labels(self, episode_id: str | None, annotator: str | None, name: str | None) -> list[Label]:
+        return list(self._curation.labels(episode_id, annotator, name))
+
+    def audit(self, episode_id: str | None, annotator: str | None, limit: int) -> list[Change]:
+        return self._curation.audit(episode_id, annotator, limit)
+
+    def step(self, verb: str, annotator: str, id_: str) -> StoredLabel:
+        return (self._curation.undo if verb == "undo" else self._curation.redo)(annotator, id_)
+
+    def agreement(self, name: str) -> Agreement:
+        return agreement(self._curation.labels(), name)
+
+    def datasets(self) -> list[DatasetVersion]:
+        return list(self._curation.store.datasets())
+
+    def export(self, format_: str, filter_text: str, dataset: str | None, path: Path) -> int | None:
+        entries, about = self._curation.chosen(filter_text, dataset)
+        return export(format_, entries, path, about).rows
+
+
+class RemoteCurator(HubClient):
+    """On a running hub."""
+
+    def known_episodes(self, ids: Sequence[str]) -> set[str]:
+        return set(self._any("POST", "/episodes/known", json={"ids": list(ids)}))
+
+    def send_labels(self, requests: Sequence[LabelRequest]) -> list[StoredLabel]:
+        body = {"labels": [request.model_dump(mode="json", exclude_unset=True) for request in requests]}
+        return [StoredLabel.model_validate(stored) for stored in self._any("POST", "/labels", json=body)]
+
+    def find_labels(self, episode_id: str | None, annotator: str | None, name: str | None) -> list[Label]:
+        query = {"episode": episode_id, "annotator": annotator, "name": name}
+        return [Label.model_validate(label) for label in self._any("GET", "/labels", params=_given(query))]
+
+    def audit(self, episode_id: str | None, annotator: str | None, limit: int) -> list[Change]:
+        query = _given({"episode": episode_id, "annotator": annotator, "limit": limit})
+        return [Change.model_validate(change) for change in self._any("GET", "/labels/audit", params=query)]
+
+    def step(self, verb: str, annotator: str, id_: str) -> StoredLabel:
+        body = {"annotator": annotator, "id": id_}
+        return StoredLabel.model_validate(self._any("POST", f"/labels/{verb}", json=body))
+
+    def agreement(self, name: str) -> Agreement:
+        return Agreement.model_validate(self._any("GET", "/agreement", params={"name": name}))
+
+    def datasets(self) -> list[DatasetVersion]:
+        return [DatasetVersion.model_validate(version) for version in self._any("GET", "/datasets")]
+
+    def freeze(self, request: DatasetRequest) -> DatasetVersion:
+        return DatasetVersion.model_validate(self._any("POST", "/datasets", json=_body(request)))
+
+    def check(self, request: DatasetRequest) -> LintReport:
+        return LintReport.model_validate(self._any("POST", "/datasets/check", json=_body(request)))
+
+    def details(self, hash_: str) -> DatasetDetails:
+        return DatasetDetails.model_validate(self._any("GET", f"/datasets/{_part(hash_)}"))
+
+    def diff(self, old: str, new: str) -> DatasetDiff:
+        return DatasetDiff.model_validate(self._any("GET", f"/datasets/{_part(old)}/diff/{_part(new)}"))
+
+    def export(self, format_: str, filter_text: str, dataset: str | None, path: Path) -> int | None:
+        """The hub does not say how many rows it wrote."""
+        if path.exists():
+            raise BadInput(f"{path} already exists: name a new file.")
+        query = _given({"filter": filter_text, "dataset": dataset})
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            file.write(self._ask("GET", f"/export/{_part(format_)}", params=query).content)
+        part.rename(path)
+        return None
+
+    def training_episodes(self, hash_: str) -> list[Episode]:
+        lines = self._any("GET", f"/datasets/{_part(hash_)}/training")
+        return [Episode.model_validate(episode) for episode in lines]
+
+
+def _given(query: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in query.items() if value is not None}
+
+
+def _body(request: BaseModel) -> dict[str, Any]:
+    return request.model_dump(mode="json")
+
+
+def _part(text: str) -> str:
+    """A piece of an address."""
+    return quote(text, safe="")

@@ -1,0 +1,81 @@
+"""`retro-dash import FILE…`: say what files hold, then store what is not there yet."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data.formats import FORMATS
+from retro_dash.commands.curator import open_curator
+from retro_dash.importing import Imported, ImportPreview, choose_format, import_file, preview
+from retro_dash.settings import Settings
+
+COLUMNS = ("rows", "episodes", "same", "trials", "turns", "reflections", "solved", "dropped")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, help="files, or folders of env_results_trial_N.json")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="instead of looking at the first rows")
+    parser.add_argument("--dry-run", action="store_true", help="say what is understood and dropped, store nothing")
+    parser.add_argument("--name", default="", help="name of the import run (default: the file's)")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    with open_curator(settings) as store:
+        seen: list[ImportPreview] = []
+        for path in arguments.files:
+            found = choose_format(path, arguments.format)
+            view = preview(path, found, store.known_episodes)
+            seen.append(view)
+            if not arguments.json:
+                _show(view)
+            if arguments.dry_run:
+                if arguments.json:
+                    print(view.model_dump_json())
+                continue
+            done = import_file(path, found, store, arguments.name)
+            print(_json_line(view, done) if arguments.json else _line(done))
+    if arguments.dry_run and not arguments.json and len(seen) > 1:
+        Console().print(preview_table(seen))
+    return 0 if any(view.episodes for view in seen) else 2
+
+
+def preview_table(views: Sequence[ImportPreview]) -> Table:
+    """One row a file."""
+    table = Table("file", "format", *COLUMNS)
+    for view in views:
+        table.add_row(escape(view.file), view.format, *(str(getattr(view, name)) for name in COLUMNS))
+    return table
+
+
+def _show(view: ImportPreview) -> None:
+    print(f"{_safe(view.file)}: {view.title}")
+    print("  " + ", ".join(f"{getattr(view, name)} {name}" for name in COLUMNS) + f", {view.known} known already")
+    for reason, count in view.reasons.items():
+        print(f"  {count} dropped: {_safe(reason)}")
+    for note, count in view.notes.items():
+        print(f"  {count} episodes: {_safe(note)}")
+    for row in view.first_dropped[:5]:
+        print(f"  row {row.row}: {_safe(row.reason)}: {_safe(row.excerpt)}")
+
+
+def _line(done: Imported) -> str:
+    if done.run_id is None:
+        return f"  nothing new: {done.known} episodes are stored already."
+    return (
+        f"  {done.stored} episodes stored as run {done.run_id}, {done.known} were there, {done.dropped} rows dropped."
+    )
+
+
+def _json_line(view: ImportPreview, done: Imported) -> str:
+    return f'{{"preview": {view.model_dump_json()}, "imported": {done.model_dump_json()}}}'
+
+
+def _safe(text: str) -> str:
+    """Text of a file without the control codes that a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)

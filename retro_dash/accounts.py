@@ -62,6 +62,16 @@ class _File(_Record):
     users: tuple[User, ...] = ()
 
 
+class UserRow(_Record):
+    """A user, without secrets."""
+
+    name: str
+    role: Role
+    created_at: datetime
+    tokens: dict[str, datetime]
+    """Names of the tokens and when they expire."""
+
+
 class Accounts:
     """The accounts of one home. All methods may be called from any thread and any process."""
 
@@ -176,6 +186,11 @@ class Accounts:
             write_private(self._path, _File(users=tuple(users.values())).model_dump_json(indent=1) + "\n")
         finally:
             os.close(lock)
+
+
+def user_row(user: User) -> UserRow:
+    tokens = {token.name: token.expires_at for token in user.tokens}
+    return UserRow(name=user.name, role=user.role, created_at=user.created_at, tokens=tokens)
 
 
 def hash_password(password: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs
@@ -13,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
-from retro_dash.accounts import User
+from retro_dash.accounts import UserRow, user_row
 from retro_dash.audit import Entry, read_audit
 from retro_dash.guard import client_address
 from retro_dash.identity import Identity, Person, drop_session, person, session_secret, set_session
@@ -47,16 +46,6 @@ class Me(BaseModel):
     role: Role
     is_owner: bool
     """True for the one user of a hub without accounts, who may label under any name."""
-
-
-class UserRow(BaseModel):
-    """A user, without secrets."""
-
-    name: str
-    role: Role
-    created_at: datetime
-    tokens: dict[str, datetime]
-    """Names of the tokens and when they expire."""
 
 
 def accounts_router(identity: Identity, home: Path) -> APIRouter:
@@ -119,11 +108,6 @@ def sign_in_router(identity: Identity, attempts: Attempts) -> APIRouter:
         return _page("Account", _ACCOUNT.format(name=html.escape(who.name), role=who.role))
 
     return router
-
-
-def user_row(user: User) -> UserRow:
-    tokens = {token.name: token.expires_at for token in user.tokens}
-    return UserRow(name=user.name, role=user.role, created_at=user.created_at, tokens=tokens)
 
 
 async def _fields(request: Request) -> dict[str, str]:

@@ -58,7 +58,7 @@ class AuditLog:
                 role=role,
                 address=address,
                 method=method[:20],
-                path=path[:LONGEST_PATH],
+                path=path[:LONGEST_PATH].encode("utf-8", "replace").decode(),
                 status=status,
                 left_out=self._left_out,
             )

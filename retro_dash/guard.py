@@ -26,8 +26,8 @@ from retro_dash.roles import Role, allowed_methods, least_role
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 AUDITED = frozenset({401, 403, 429})
 BODY_LIMIT = 16 * 2**20
-LARGE_BODIES = {"/api/v1/events": 256 * 2**20}
-"""Bytes of a request's body, by path where they may be more: what runs and imports append travels in large parts."""
+LARGE_BODIES = {"/api/v1/events": 256 * 2**20, "/api/v1/imports": 8 * 2**30}
+"""Bytes of a request's body, by path where they may be more: events come in large parts, imports as whole files."""
 RATE, BURST = 100.0, 1000.0
 """Requests a second of one user, and so many at once."""
 POLICY = (

@@ -41,11 +41,7 @@ EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 
 
 def build_app(
-    service: Service,
-    token: str,
-    hosts: tuple[str, ...] = LOCAL_HOSTS,
-    must_have_users: bool = False,
-    attempts: Attempts | None = None,
+    service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS, must_have_users: bool = False
 ) -> Guard:
     """The whole application: pages, API and the gate in front of them.
 
@@ -53,6 +49,13 @@ def build_app(
     """
     from retro_dash.web import mount  # Gradio takes two seconds to import; scripts that only need the API do not.
 
+    identity = Identity(service.settings.home, token, must_have_users)
+    app = mount(build_api(service, identity, Attempts()), service)
+    return Guard(app, identity, AuditLog(service.settings.home / "audit.jsonl"), hosts)
+
+
+def build_api(service: Service, identity: Identity, attempts: Attempts) -> FastAPI:
+    """All but the pages, with no gate: `/health`, `/api/v1` and signing in."""
     app = FastAPI(
         title="Retro Dash", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
@@ -61,13 +64,10 @@ def build_app(
     def health() -> dict[str, str]:
         return {"status": "ok", "version": VERSION}
 
-    home = service.settings.home
-    identity = Identity(home, token, must_have_users)
     add_api(app, service)
-    app.include_router(accounts_router(identity, home), prefix="/api/v1")
-    app.include_router(sign_in_router(identity, attempts or Attempts()))
-    mounted = mount(app, service)
-    return Guard(mounted, identity, AuditLog(home / "audit.jsonl"), hosts)
+    app.include_router(accounts_router(identity, service.settings.home), prefix="/api/v1")
+    app.include_router(sign_in_router(identity, attempts))
+    return app
 
 
 def refuse_second_hub(home: Path) -> None:

@@ -55,6 +55,8 @@ RULES: tuple[Rule, ...] = tuple(
         # Pages, and the Gradio frame that they stand in
         ("GET", "/", VIEWER),
         ("GET", "/episodes", VIEWER),
+        ("GET", "/curate", VIEWER),
+        ("GET", "/curate", VIEWER),
         ("GET", "/train", VIEWER),
         ("GET", "/results", VIEWER),
         ("GET", "/serving", VIEWER),
@@ -93,6 +95,16 @@ RULES: tuple[Rule, ...] = tuple(
         ("GET", "/api/v1/adapters", VIEWER),
         ("GET", "/api/v1/adapters/rows", VIEWER),
         ("GET", "/api/v1/results", VIEWER),
+        ("GET", "/api/v1/datasets", VIEWER),
+        ("GET", "/api/v1/datasets/evaluators", VIEWER),
+        ("GET", "/api/v1/datasets/{hash_}", VIEWER),
+        ("GET", "/api/v1/datasets/{old}/diff/{new}", VIEWER),
+        ("GET", "/api/v1/datasets/{hash_}/training", VIEWER),
+        ("GET", "/api/v1/formats", VIEWER),
+        ("GET", "/api/v1/export/{format_}", VIEWER),
+        ("POST", "/api/v1/episodes/known", VIEWER),  # A question with a long list.
+        ("GET", "/api/v1/agreement", VIEWER),
+        ("GET", "/api/v1/agreement/votes", VIEWER),
         ("GET", "/api/v1/tagset", VIEWER),
         ("GET", "/api/v1/labels", VIEWER),
         # Curating
@@ -102,7 +114,9 @@ RULES: tuple[Rule, ...] = tuple(
         ("POST", "/api/v1/labels/redo", ANNOTATOR),
         ("GET", "/api/v1/queue", ANNOTATOR),  # It hands out leases.
         ("POST", "/api/v1/queue/release", ANNOTATOR),
+        ("GET", "/api/v1/agreement/pair", ANNOTATOR),
         ("POST", "/api/v1/episodes/{episode_id}/replay", ANNOTATOR),
+        ("POST", "/api/v1/datasets/check", ANNOTATOR),
         # Playing, training, serving
         ("POST", "/api/v1/live", OPERATOR),
         ("POST", "/api/v1/live/{episode_id}/step", OPERATOR),
@@ -118,6 +132,12 @@ RULES: tuple[Rule, ...] = tuple(
         ("POST", "/api/v1/adapters/{name}/load", OPERATOR),
         ("POST", "/api/v1/adapters/{name}/unload", OPERATOR),
         ("PUT", "/api/v1/tagset", OPERATOR),
+        # What comes in, and what is frozen
+        ("POST", "/api/v1/datasets", OPERATOR),
+        ("POST", "/api/v1/imports", OPERATOR),
+        ("GET", "/api/v1/imports/{id_}", OPERATOR),
+        ("POST", "/api/v1/imports/{id_}/start", OPERATOR),
+        ("DELETE", "/api/v1/imports/{id_}", OPERATOR),
         # A folder of this machine, by its path
         ("POST", "/api/v1/adapters/import", ADMIN),
         # The store itself: events may say anything in anybody's name, a copy holds everything

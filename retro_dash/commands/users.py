@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from data.errors import BadInput
-from retro_dash.accounts import Accounts
-from retro_dash.api_accounts import user_row
+from retro_dash.accounts import Accounts, user_row
 from retro_dash.audit import Entry, read_audit
 from retro_dash.roles import Role
 from retro_dash.settings import Settings

@@ -10,8 +10,10 @@ from fastapi.testclient import TestClient
 
 from data.store import Store
 from retro_dash.accounts import Accounts
+from retro_dash.audit import AuditLog
 from retro_dash.guard import Guard
-from retro_dash.hub import build_app
+from retro_dash.hub import LOCAL_HOSTS, build_api, build_app
+from retro_dash.identity import Identity
 from retro_dash.limits import Attempts
 from retro_dash.roles import Role
 from retro_dash.service import Service
@@ -32,10 +34,13 @@ class Patient(Attempts):
 
 
 @contextmanager
-def hub(home: Path) -> Iterator[Guard]:
-    """The assembled application over a store of its own, Gradio included."""
+def hub(home: Path, has_pages: bool = False) -> Iterator[Guard]:
+    """The application over a store of its own. Its pages take a second or two to build."""
     service = Service(Settings(home=home, engine="none"), Store.open(home))
-    yield build_app(service, TOKEN, attempts=Patient())
+    identity = Identity(home, TOKEN)
+    audit = AuditLog(home / "audit.jsonl")
+    api = build_api(service, identity, Patient())
+    yield build_app(service, TOKEN) if has_pages else Guard(api, identity, audit, LOCAL_HOSTS)
     service.close()
 
 

@@ -15,7 +15,7 @@ from retro_dash import guard
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[guard.Guard]:
-    with hub(tmp_path_factory.mktemp("home")) as app:
+    with hub(tmp_path_factory.mktemp("home"), has_pages=True) as app:
         yield app
 
 

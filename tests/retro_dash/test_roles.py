@@ -30,7 +30,7 @@ class Shared(NamedTuple):
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     home = tmp_path_factory.mktemp("home")
     tokens = add_users(home)
-    with hub(home) as app:
+    with hub(home, has_pages=True) as app:
         yield Shared(client_of(app), sorted(set(routes_of(app._app.routes))), tokens)
 
 

@@ -16,11 +16,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from retro_dash.web import episodes, play, results, serving, train
+from retro_dash.web import curate, episodes, play, results, serving, train
 from retro_dash.web.frame import STATIC_PATH, PageFrame
 from retro_dash.web.page import Page
 
-PAGES: tuple[Page, ...] = (play.PAGE, episodes.PAGE, train.PAGE, serving.PAGE, results.PAGE)
+PAGES: tuple[Page, ...] = (play.PAGE, episodes.PAGE, curate.PAGE, train.PAGE, serving.PAGE, results.PAGE)
 """In the order of the top bar. The first is the start page."""
 
 STATIC = Path(__file__).parent / "static"

@@ -51,6 +51,7 @@ def head_tags(pages: Sequence[Page]) -> str:
         f'<meta name="retro-pages" content="{names}">'
         f'<link rel="stylesheet" href="{STATIC_PATH}/app.css">'
         f'<link rel="stylesheet" href="{STATIC_PATH}/runs.css">'
+        f'<link rel="stylesheet" href="{STATIC_PATH}/curate.css">'
         f'<script src="{STATIC_PATH}/theme.js"></script>'
         f'<script type="module" src="{STATIC_PATH}/app.js"></script>'
     )

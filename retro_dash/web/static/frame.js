@@ -10,6 +10,7 @@ const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], stopped
 export function drawFrame(pages, current) {
   const engine = h("a", { class: "engine", href: "/serving", "aria-live": "off" });
   const runs = h("a", { class: "runs", href: "/train" });
+  const unsaved = h("a", { class: "runs unsaved", href: "/curate", hidden: true });
   const crumbs = h("nav", { class: "crumbs", "aria-label": "Lineage" });
   const live = h("div", { class: "sr", role: "status", "aria-live": "polite" });
   const main = h("main", { id: "rd-main", class: `view view-${current.view}`, tabindex: "-1" });
@@ -20,13 +21,14 @@ export function drawFrame(pages, current) {
       h("a", { class: "brand", href: pages[0].path, "aria-label": "Retro Dash" }, h("img", { src: "/ui/favicon.svg", alt: "", width: 22, height: 22 }), h("span", {}, "Retro Dash")),
       h("nav", { class: "pages", "aria-label": "Pages" },
         pages.map((page) => h("a", { href: page.path, "aria-current": page.path === current.path ? "page" : null }, page.title))),
-      h("div", { class: "right" }, engine, runs,
+      h("div", { class: "right" }, unsaved, engine, runs,
         button("◐", switchTheme, { class: "quiet icon", "aria-label": "Light or dark", title: "Light or dark" }),
         button("?", () => help.showModal(), { class: "quiet icon", "aria-label": "Keys of this page", title: "Keys of this page (?)" })),
     ),
     crumbs, main, live, help);
   bind("?", "This sheet", () => help.showModal());
   watchHub(engine, runs);
+  watchUnsaved(unsaved);
   return { element: frame, main, crumbs: (...parts) => showCrumbs(crumbs, parts), say: (text) => setText(live, text) };
 }
 
@@ -75,6 +77,23 @@ function watchHub(engine, runs) {
     timer = setTimeout(look, 4000);
   };
   document.addEventListener("visibilitychange", look);
+  look();
+}
+
+/** Labels that wait in this browser for the hub; Curate sends them. */
+function watchUnsaved(link) {
+  const look = () => {
+    let count = 0;
+    try {
+      count = Object.keys(localStorage).filter((key) => key.startsWith("retro-unsaved-")).length;
+    } catch {
+      // With no storage none can wait there.
+    }
+    link.hidden = count === 0;
+    setText(link, `✎ ${plural(count, "unsaved label")}`);
+  };
+  document.addEventListener("rd-unsaved", look);
+  addEventListener("storage", look);
   look();
 }
 

@@ -1,0 +1,42 @@
+// The panel at the side of Curate: datasets, import, keys. It covers nothing that is labelled on a wide screen, and the
+// keys of the page go on working beside it.
+
+import { datasetsPanel } from "./datasets.js";
+import { button, fill, h } from "./dom.js";
+import { importPanel } from "./importer.js";
+
+const TITLES = { datasets: "Datasets", import: "Import a file", keys: "Keys" };
+
+/** Returns {element, open(name), toggle(name), close()}; close answers whether there was something to close. */
+export function drawDrawer({ keymap, query, say, refocus, onImported }) {
+  let shown = null;
+  const title = h("h2", { tabindex: "-1" });
+  const body = h("div", { class: "drawer-body" });
+  const element = h("aside", { class: "drawer", "aria-label": "Panel", hidden: true }, h("header", {}, title, button("✕", () => close(), { class: "quiet icon", "aria-label": "Close the panel", title: "Close (Esc)" })), body);
+  const panels = { datasets: () => datasetsPanel({ query, say }), import: () => importPanel({ onImported }), keys: () => keymap.panel() };
+
+  function open(name) {
+    shown = name;
+    fill(title, TITLES[name]);
+    fill(body, panels[name]());
+    element.hidden = false;
+    element.setAttribute("aria-label", TITLES[name]);
+    (body.querySelector("input, button, select") ?? title).focus();
+  }
+
+  function close() {
+    if (!shown) return false;
+    shown = null;
+    element.hidden = true;
+    fill(body);
+    refocus();
+    return true;
+  }
+
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    event.preventDefault();
+    close();
+  });
+  return { element, open, close, toggle: (name) => (shown === name ? close() : open(name)) };
+}

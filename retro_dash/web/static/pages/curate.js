@@ -1,0 +1,373 @@
+// Curate: one item of a queue at a time, everything about it on the screen, labelled with the keyboard alone.
+
+import { get, post } from "../api.js";
+import { button, fill, h, number, plural, setText, store } from "../dom.js";
+import { drawDrawer } from "../drawer.js";
+import { filterLine } from "../filter.js";
+import { drawItem, nameOf, partsOf } from "../item.js";
+import { openKeymap } from "../keymap.js";
+import { labelBar } from "../labelbar.js";
+import { keyOf, openSteps, readLedger } from "../ledger.js";
+import { QUALITIES, VERDICTS, words } from "../marks.js";
+import { newId, openOutbox } from "../outbox.js";
+import { openQueue } from "../queue.js";
+
+const ORDERS = [["shuffle", "shuffled"], ["low_reward", "worst first: low reward"], ["repeats", "worst first: repeated actions"], ["high_gain", "highest reflection gain"], ["disagreement", "most disagreement"], ["uncertainty", "model least sure"], ["newest", "newest first"]];
+
+export async function draw(frame) {
+  const me = await get("/me").catch(() => ({ name: "owner", is_owner: true }));
+  let annotator = me.is_owner ? store("annotator") || me.name : me.name;
+  let item = null;
+  let view = null;
+  let target = { part: "episode", trial: null, turn: null };
+  let isBlind = store("blind") ?? false;
+  let isAuto = store("auto-advance") ?? true;
+  let drawing = 0;
+  const judged = new Set();
+
+  // What is sent, and what it means for the screen.
+  const outbox = openOutbox({ onSaved, onRefused, onState: (state) => bar.state(state) });
+  const steps = openSteps(store("steps"), (kept) => store("steps", kept));
+  const queue = openQueue({
+    annotator: () => annotator, isJudged: (id) => judged.has(id), pending: (id) => outbox.requests().filter((one) => one.target.episode_id === id).map(asLabel),
+    onProgress: showProgress, onProblem: (problem) => (problem ? showProblem(problem) : clearProblem()),
+  });
+
+  const at = (place = target) => ({ episode_id: item.episode.id, ...place });
+  const ledger = () => readLedger(item.labels, annotator);
+  const asLabel = (request) => ({ undoes: null, ...request, at: new Date().toISOString() });
+
+  function send(request, owner = item) {
+    const whole = { annotator, ...request };
+    owner?.labels.push(asLabel(whole));
+    outbox.add(whole);
+    noteVerdict(owner);
+    show();
+  }
+
+  function say(name, value, place = target) {
+    const request = { id: newId(), target: at(place), name, value, seen: ledger().newest(at(place), name) };
+    steps.say(request);
+    send(request);
+    announce(name, value, place);
+  }
+
+  function takeBack(name, place = target) {
+    const label = ledger().label(at(place), name);
+    if (!label) return;
+    const id = newId();
+    send({ id, ...steps.takeBack(label, id) });
+    bar.say(`${nameOf(place)}: ${name.replace("_", " ")} taken back`);
+  }
+
+  /** Say it, or take it back when it stands already. Returns whether it now stands. */
+  function toggle(name, value, place = target) {
+    const isSame = JSON.stringify(ledger().value(at(place), name)) === JSON.stringify(value);
+    if (isSame) takeBack(name, place);
+    else say(name, value, place);
+    return !isSame;
+  }
+
+  function announce(name, value, place) {
+    const text = `${nameOf(place)}: ${name === "tags" ? value.join(", ") || "no tags" : words(name, value)?.[1] ?? name}`;
+    bar.say(text);
+    frame.say(text);
+  }
+
+  function noteVerdict(owner) {
+    if (!owner) return;
+    const standing = readLedger(owner.labels, annotator).value({ part: "episode", trial: null, turn: null }, "verdict");
+    judged[standing ? "add" : "delete"](owner.episode.id);
+  }
+
+  function onSaved(labels) {
+    if (item && labels.some((label) => label.target.episode_id === item.episode.id)) show();
+    if (!outbox.size) queue.refill();
+  }
+
+  async function onRefused(request, problem) {
+    steps.forget(request.id);
+    const current = problem.body.current;
+    const now = current ? ` It now says ${JSON.stringify(current.value)}, by ${current.annotator}.` : "";
+    bar.say(problem.status === 409 && "current" in problem.body ? `Not stored: this label was changed elsewhere in the meantime.${now || " It was taken back."}` : `Not stored: ${problem.message}`, "failure");
+    queue.forget(request.target.episode_id);
+    if (item?.episode.id !== request.target.episode_id) return;
+    item = await queue.load(item.episode.id);
+    noteVerdict(item);
+    show();
+  }
+
+  // Moving about.
+  const parts = () => partsOf(item.episode);
+
+  function focus(place, options) {
+    target = { part: place.part, trial: place.trial ?? null, turn: place.turn ?? null };
+    view.focus(target, options);
+    show({ barOnly: true });
+  }
+
+  async function move(step) {
+    const list = parts();
+    const here = list.findIndex((one) => keyOf(one) === keyOf(target));
+    const to = list[Math.min(list.length - 1, Math.max(0, here + step))];
+    if (await view.reach(to)) focus(to);
+  }
+
+  function jump(step, part) {
+    const list = parts();
+    const here = list.findIndex((one) => keyOf(one) === keyOf(target));
+    const found = step > 0 ? list.slice(here + 1).find((one) => one.part === part) : list.slice(0, here).findLast((one) => one.part === part);
+    focus(found ?? (part === "reflection" ? list.find((one) => one.part === part) : null) ?? target);
+  }
+
+  async function open(episodeId, place = { part: "episode" }) {
+    const mine = ++drawing;
+    if (episodeId === null) return showEnd();
+    const loading = queue.load(episodeId);
+    try {
+      const loaded = await loading;
+      if (mine !== drawing) return;
+      item = loaded;
+      noteVerdict(item);
+      empty.hidden = true;
+      stage.hidden = bar.element.hidden = false;
+      view = drawItem(stage, item, { ledger, isSaved: (id) => !outbox.has(id), isBlind: () => isBlind, onFocus: focus });
+      stage.scrollTop = 0;
+      const { filter, order } = queue.query();
+      history.replaceState(null, "", `/curate?${new URLSearchParams({ ...(filter && { filter }), ...(order !== "shuffle" && { order }), episode: episodeId })}`);
+      frame.crumbs({ text: filter || "All episodes", href: `/curate?${new URLSearchParams(filter ? { filter } : {})}` }, { text: item.episode.task.env }, { text: item.episode.task.id }, { text: `item ${queue.place().at + 1} of this sitting` });
+      document.title = `${item.episode.task.instruction.slice(0, 60)} · Curate · Retro Dash`;
+      await view.reach({ trial: null, turn: null, ...place });
+      focus(place);
+      frame.say(item.episode.task.instruction);
+    } catch (error) {
+      if (mine === drawing) showProblem(error);
+    }
+  }
+
+  async function next() {
+    try {
+      await open(await queue.next());
+    } catch (problem) {
+      showProblem(problem);
+    }
+  }
+
+  const begin = async (query, episodeId = null) => {
+    try {
+      await open(await queue.start(query, episodeId));
+      lineOfFilter.fail(null);
+    } catch (problem) {
+      if (problem.status === 422) lineOfFilter.fail(problem);
+      else showProblem(problem);
+      if (!item) showEnd(problem);
+    }
+  };
+
+  // Undo and redo, wherever the step was made.
+  async function turnBack(isUndo) {
+    const id = newId();
+    const request = isUndo ? steps.undo(id) : steps.redo(id);
+    if (!request) return turnBackOnHub(isUndo, id);
+    const owner = item?.episode.id === request.target.episode_id ? item : await queue.load(request.target.episode_id).catch(() => null);
+    send({ id, ...request }, owner);
+    await goTo(request.target);
+    bar.say(`${isUndo ? "Undone" : "Done again"}: ${request.name.replace("_", " ")}, ${nameOf(request.target).toLowerCase()}`);
+  }
+
+  // Older steps than this browser knows.
+  async function turnBackOnHub(isUndo, id) {
+    if (outbox.size) return bar.say("Wait until the labels are saved.");
+    try {
+      const { label } = await post(`/labels/${isUndo ? "undo" : "redo"}`, { annotator, id });
+      queue.forget(label.target.episode_id);
+      item = null;
+      await goTo(label.target);
+      bar.say(`${isUndo ? "Undone" : "Done again"}: ${label.name.replace("_", " ")}, ${nameOf(label.target).toLowerCase()}`);
+    } catch (problem) {
+      bar.say(problem.message);
+    }
+  }
+
+  async function goTo(place) {
+    if (item?.episode.id !== place.episode_id) await open(queue.visit(place.episode_id), place);
+    else if (await view.reach(place)) focus(place);
+  }
+
+  // What the keys and buttons do.
+  const on = () => item !== null && !stage.hidden;
+  const acts = {
+    ...Object.fromEntries(VERDICTS.map(([verdict]) => [verdict, () => toggle("verdict", verdict) && target.part === "episode" && isAuto && next()])),
+    ...Object.fromEntries([1, 0, -1].map((reward) => [`step${reward}`, () => {
+      if (target.part !== "turn") return bar.say(`Step rewards belong to turns: ${keymap.keysOf("down").split(" ")[0]} moves to the next one.`);
+      if (toggle("step_reward", reward) && isAuto) nextTurn();
+    }])),
+    ...Object.fromEntries(QUALITIES.map((quality) => [quality, () => judgeQuality(quality)])),
+    error: () => {
+      if (target.part !== "turn" && target.part !== "trial") return bar.say("The first error belongs to a turn of a trial.");
+      toggle("first_error", target.part === "turn" ? target.turn : 0, { part: "trial", trial: target.trial, turn: null });
+    },
+    rewrite: () => {
+      if (target.part !== "turn" && target.part !== "reflection") return bar.say("A turn or a reflection can be rewritten.");
+      const place = { ...target };
+      view.edit(place, ledger().value(at(place), "rewrite"), (value) => {
+        const old = ledger().value(at(place), "rewrite");
+        if (JSON.stringify(value) === JSON.stringify(old)) return;
+        if (value) say("rewrite", value, place);
+        else takeBack("rewrite", place);
+      });
+    },
+    note: () => bar.note(),
+    saveNote: (place, text) => (text.trim() ? say("note", text, place) : takeBack("note", place)),
+    refocus: () => view?.focus(target),
+    undo: () => turnBack(true),
+    redo: () => turnBack(false),
+    next,
+  };
+
+  // On to the next turn of the same trial; the last one stays.
+  function nextTurn() {
+    const list = parts();
+    const to = list[list.findIndex((one) => keyOf(one) === keyOf(target)) + 1];
+    if (to?.part === "turn" && to.trial === target.trial) move(1);
+  }
+
+  function judgeQuality(quality) {
+    if (target.part !== "reflection") return bar.say("These belong to reflections: r moves to the next one.");
+    const { [quality]: was, ...others } = ledger().value(at(), "quality") ?? {};
+    const value = was === undefined ? { ...others, [quality]: true } : was ? { ...others, [quality]: false } : others;
+    if (Object.keys(value).length) say("quality", value);
+    else takeBack("quality");
+  }
+
+  function tag(name) {
+    if (!on()) return;
+    const old = ledger().value(at(), "tags") ?? [];
+    const value = old.includes(name) ? old.filter((one) => one !== name) : [...old, name];
+    if (value.length) say("tags", value);
+    else takeBack("tags");
+  }
+
+  const setOption = (name, value) => {
+    if (name === "blind") isBlind = value;
+    else isAuto = value;
+    store(name, value);
+    for (const [control, is] of [[autoButton, isAuto], [blindButton, isBlind]]) control.setAttribute("aria-pressed", String(is));
+    if (on()) show();
+  };
+
+  const KEYS = [
+    ...VERDICTS.map(([verdict], index) => ({ id: verdict, label: `Verdict: ${verdict}`, keys: String(index + 1), when: on })),
+    { id: "step1", label: "Step reward +1, then the next turn", keys: "+ =", when: on }, { id: "step0", label: "Step reward 0", keys: "0", when: on }, { id: "step-1", label: "Step reward −1", keys: "-", when: on },
+    { id: "error", label: "First error is this turn; on a trial: none", keys: "!", when: on },
+    { id: "accurate", label: "Reflection: accurate, not accurate, unmarked", keys: "a", when: on }, { id: "actionable", label: "Reflection: actionable", keys: "c", when: on }, { id: "followed", label: "Reflection: followed", keys: "f", when: on },
+    { id: "rewrite", label: "Rewrite the turn or reflection", keys: "e", when: on }, { id: "note", label: "Note", keys: "m", when: on },
+    { id: "undo", label: "Undo, on any item", keys: "u" }, { id: "redo", label: "Redo", keys: "Shift+U" },
+    { id: "next", label: "Next item", keys: "Enter" }, { id: "forward", label: "Next item", keys: "Shift+L", run: next }, { id: "back", label: "Item before", keys: "Shift+H", run: () => back() },
+    { id: "down", label: "Next part: turn, reflection, trial", keys: "j ArrowDown", run: () => move(1), when: on }, { id: "up", label: "Part before", keys: "k ArrowUp", run: () => move(-1), when: on },
+    { id: "trialNext", label: "Next trial", keys: "l ArrowRight", run: () => jump(1, "trial"), when: on }, { id: "trialBack", label: "Trial before", keys: "h ArrowLeft", run: () => jump(-1, "trial"), when: on },
+    { id: "reflection", label: "Next reflection", keys: "r", run: () => jump(1, "reflection"), when: on }, { id: "whole", label: "Whole episode", keys: "g", run: () => focus({ part: "episode" }), when: on },
+    { id: "filter", label: "Filter of the queue", keys: "/", run: () => lineOfFilter.focus() },
+    { id: "auto", label: "Auto-advance on or off", keys: "Shift+A", run: () => setOption("auto-advance", !isAuto) }, { id: "blind", label: "Blind: outcomes hidden until judged", keys: "Shift+B", run: () => setOption("blind", !isBlind) },
+    { id: "datasets", label: "Datasets", keys: "Shift+D", run: () => drawer.toggle("datasets") }, { id: "import", label: "Import a file", keys: "Shift+I", run: () => drawer.toggle("import") },
+    { id: "keys", label: "Change the keys", keys: "Shift+K", run: () => drawer.toggle("keys") }, { id: "close", label: "Close the panel; else the whole episode", keys: "Escape", run: () => drawer.close() || (on() && focus({ part: "episode" })) },
+  ].map((action) => ({ run: () => acts[action.id](), ...action }));
+  const keymap = openKeymap(KEYS, () => {
+    bar.showKeys();
+    showTags();
+  });
+  const bar = labelBar(acts, keymap.keysOf);
+
+  function back() {
+    const before = queue.back();
+    if (before) open(before);
+    else bar.say("This is the first item of this sitting.");
+  }
+
+  // The page around it.
+  const lineOfFilter = filterLine((filter) => filter !== queue.query().filter && begin({ ...queue.query(), filter }));
+  const order = h("select", { "aria-label": "Order of the queue" }, ORDERS.map(([value, label]) => h("option", { value }, label)));
+  order.addEventListener("change", () => {
+    order.blur();
+    begin({ ...queue.query(), order: order.value });
+  });
+  const autoButton = button("auto-advance", () => setOption("auto-advance", !isAuto), { class: "toggle", "aria-pressed": String(isAuto), title: "After a verdict the next item comes, after a step reward the next turn (Shift+A)" });
+  const blindButton = button("blind", () => setOption("blind", !isBlind), { class: "toggle", "aria-pressed": String(isBlind), title: "Gains, later outcomes and other people's labels stay hidden until you have judged the reflection (Shift+B)" });
+  const name = h("input", { class: "annotator", "aria-label": "You label as", value: annotator, maxlength: 80, readonly: !me.is_owner, autocomplete: "off" });
+  name.addEventListener("change", () => {
+    annotator = name.value.trim() || me.name;
+    store("annotator", annotator);
+    judged.clear();
+    begin(queue.query(), item?.episode.id);
+  });
+  const meter = h("meter", { min: 0, max: 1, value: 0, "aria-label": "Done" });
+  const progress = h("span", { class: "tabular small" }, "…");
+  const problemLine = h("p", { class: "problem", role: "alert", hidden: true });
+  const stage = h("div", { class: "stage-item" });
+  const empty = h("div", { class: "curate-empty", hidden: true });
+  const drawer = drawDrawer({ keymap, query: () => queue.query(), say: frame.say, refocus: () => view?.focus(target), onImported: () => begin(queue.query()) });
+  fill(frame.main, h("h1", { class: "sr" }, "Curate"),
+    h("div", { class: "queue-bar" }, lineOfFilter.element, order, autoButton, blindButton, h("label", { class: "who-labels small" }, h("span", { class: "sign human", "aria-hidden": "true" }, "✎"), name),
+      h("div", { class: "progress" }, meter, progress),
+      h("div", { class: "group" }, button("Datasets", () => drawer.toggle("datasets"), { class: "toggle" }), button("Import", () => drawer.toggle("import"), { class: "toggle" }), button("Keys", () => drawer.toggle("keys"), { class: "toggle" }))),
+    problemLine, stage, empty, bar.element, drawer.element);
+  frame.main.classList.add("curate-page");
+
+  function showProgress(page) {
+    meter.value = page.total ? page.done / page.total : 0;
+    setText(progress, [`${page.done.toLocaleString("en")} of ${page.total.toLocaleString("en")} done`, `${plural(page.mine, "verdict")} by you`, page.per_minute ? `${number(Math.round(page.per_minute * 10) / 10)}/min` : null, page.eta_seconds !== null && page.left_for_me ? `${duration(page.eta_seconds)} left` : `${page.left_for_me.toLocaleString("en")} left`].filter(Boolean).join(" · "));
+  }
+
+  function showProblem(problem) {
+    problemLine.hidden = false;
+    setText(problemLine, problem.message);
+  }
+
+  function clearProblem() {
+    problemLine.hidden = true;
+  }
+
+  async function showEnd(problem = null) {
+    item = null;
+    stage.hidden = bar.element.hidden = true;
+    empty.hidden = false;
+    const { filter } = queue.query();
+    const everything = await get("/episodes", { limit: 1 }).catch(() => ({ total: null }));
+    if (item) return;
+    if (problem) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, problem.status === 422 ? "The filter has a mistake." : "The queue could not be read.")), h("p", {}, problem.message)));
+    else if (everything.total === 0) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, "Nothing to label yet.")), h("p", {}, "Episodes come from playing, from collecting runs, and from files of other programs. Then they stand here one by one, and your verdicts become a dataset."),
+      h("div", { class: "tools row" }, h("a", { class: "button primary", href: "/" }, "Play one"), button("Import a file", () => drawer.open("import")))));
+    else fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, filter && queue.place().seen === 0 ? "No episode of this filter waits for you." : "✓ This queue is done.")),
+      h("p", {}, "Every episode of it has your verdict or all that it needs. Freeze it into a dataset, or go through another filter."),
+      h("div", { class: "tools row" }, button([h("kbd", {}, "⇧D"), h("span", {}, "Freeze a dataset")], () => drawer.open("datasets"), { class: "primary" }), button([h("kbd", {}, "⇧H"), h("span", {}, "Back to the last item")], () => open(queue.current())), button("All episodes", () => begin({ filter: "", order: "shuffle" })))));
+    frame.say("The queue is done.");
+  }
+
+  function show({ barOnly = false } = {}) {
+    if (!item || !view) return;
+    if (!barOnly) view.show();
+    bar.show(target, { value: (place, label) => ledger().value(at(place), label) }, steps);
+  }
+
+  let tagSet = { tags: [] };
+  const showTags = () => {
+    bar.showTags(keymap.tagKeys(tagSet.tags, tag), tag);
+    show({ barOnly: true });
+  };
+  get("/tagset").then((found) => {
+    tagSet = found;
+    showTags();
+  }).catch(() => {});
+  get("/filters").then(lineOfFilter.know).catch(() => {});
+  const address = new URLSearchParams(location.search);
+  const query = { filter: address.get("filter") ?? "", order: address.get("order") ?? "shuffle" };
+  lineOfFilter.set(query.filter);
+  order.value = query.order;
+  outbox.start();
+  await begin(query, address.get("episode"));
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 360) / 10} h`;
+}

@@ -56,7 +56,6 @@ RULES: tuple[Rule, ...] = tuple(
         ("GET", "/", VIEWER),
         ("GET", "/episodes", VIEWER),
         ("GET", "/curate", VIEWER),
-        ("GET", "/curate", VIEWER),
         ("GET", "/train", VIEWER),
         ("GET", "/results", VIEWER),
         ("GET", "/serving", VIEWER),

@@ -1,8 +1,9 @@
 """Decoding sequences that share a prompt prefix attend to it together.
 
-The prefix's keys are read once for the whole group; what each sequence has of its own (its tail) lies side by side in
-one padded tensor, so that a layer needs two attention calls for any number of sequences. The two partial results are
-merged by their log-sum-exp (cascade attention of FlashInfer; the merge of Flash-Decoding).
+The prefix's keys are read once for the whole group (cascade attention of FlashInfer); what each sequence has of its
+own (its tail) lies side by side in one padded tensor. So a layer needs two products for the scores of any number of
+sequences, one softmax over both parts, and two products for the values. All operands are contiguous, because the
+CPU's batched products copy any other.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ _ROUND = 64
 
 @dataclass(eq=False)
 class SharedPrefix:
-    """A prefix that at least two running sequences begin with. Its keys are the first ones of `kv`."""
+    """A prefix that at least two running sequences begin with, and its keys and values."""
 
     ids: NDArray[np.int64]
     kv: Tensor
+    """(layers, 2, kv heads, at least these tokens, head size); the first step takes a compact copy."""
     tails: Tails | None = None
 
     @property
@@ -43,7 +45,7 @@ class Group:
 
 @dataclass
 class Tails:
-    """What the sequences of one group have after the prefix: (layers, slots, capacity, 2 * kv heads, head size).
+    """What the sequences of one group have after the prefix: (layers, 2, slots, kv heads, capacity, head size).
 
     A sequence keeps its slot from step to step; the copy in its own buffer stays the true one.
     """
@@ -83,34 +85,32 @@ class Tails:
         wanted, have = start - shared, self.lengths[slot]
         self._make_room(slot + 1, wanted + 1)
         if have < wanted:
-            self.data[:, slot, have:wanted] = buffer[:, shared + have : start]
+            self.data[:, :, slot, :, have:wanted] = buffer[:, :, :, shared + have : start]
         self.lengths[slot] = wanted + 1
 
     def _make_room(self, slots: int, tokens: int) -> None:
-        layers, have_slots, have_tokens, heads, size = self.data.shape
+        layers, two, have_slots, heads, have_tokens, size = self.data.shape
         if slots <= have_slots and tokens <= have_tokens:
             return
         if slots > have_slots:
             slots = max(slots, 2 * have_slots)
         tokens = max(have_tokens, math.ceil(tokens / _ROUND) * _ROUND)
-        grown = self.data.new_empty(layers, max(slots, have_slots), tokens, heads, size)
-        # Masked keys are multiplied by zero, so whatever lies beyond a tail must be a number.
-        grown.zero_()
-        grown[:, :have_slots, :have_tokens] = self.data
+        # Masked values are multiplied by zero, so whatever lies beyond a tail must be a number.
+        grown = self.data.new_zeros(layers, two, max(slots, have_slots), heads, tokens, size)
+        grown[:, :, :have_slots, :, :have_tokens] = self.data
         self.data = grown
 
 
 class GroupStep:
     """One group in one step: where its rows go, and its attention in every layer."""
 
-    def __init__(
-        self, group: Group, rows: Sequence[int], starts: Sequence[int], buffers: Sequence[Tensor], kv_heads: int
-    ):
+    def __init__(self, group: Group, rows: Sequence[int], starts: Sequence[int], buffers: Sequence[Tensor]) -> None:
         prefix = group.prefix
         if prefix.tails is None:
-            layers, _, heads, size = prefix.kv.shape
-            prefix.tails = Tails(prefix.kv.new_empty(layers, 0, 0, heads, size))
-        self._prefix, self._tails, self._kv_heads = prefix, prefix.tails, kv_heads
+            prefix.kv = prefix.kv[..., : prefix.tokens, :].contiguous()
+            layers, two, kv_heads, _, size = prefix.kv.shape
+            prefix.tails = Tails(prefix.kv.new_empty(layers, two, 0, kv_heads, 0, size))
+        self._prefix, self._tails = prefix, prefix.tails
         slots = self._tails.place(buffers, starts, prefix.tokens)
         device = prefix.kv.device
         self.rows = torch.tensor(rows, device=device)
@@ -120,41 +120,27 @@ class GroupStep:
         for row, slot in zip(rows, slots, strict=True):
             row_of_slot[slot] = row
         self._row_of_slot = torch.tensor(row_of_slot, device=device)
-        self._longest = max(self._tails.lengths)
-        # An empty slot sees one key, so that its unused result is a number too.
-        lengths = torch.tensor([max(length, 1) for length in self._tails.lengths], device=device)
-        hidden = torch.arange(self._longest, device=device) >= lengths.unsqueeze(1)
+        capacity = self._tails.data.shape[-2]
+        lengths = torch.tensor(self._tails.lengths, device=device)
+        hidden = torch.arange(capacity, device=device) >= lengths.unsqueeze(1)
         mask = torch.zeros(hidden.shape, dtype=prefix.kv.dtype, device=device).masked_fill_(hidden, float("-inf"))
         self._mask = mask[:, None, None, :]
 
     def attend(self, layer: int, q: Tensor, new_kv: Tensor) -> Tensor:
-        """(rows, heads, head size) for the group's rows; `q` and `new_kv` are those of the whole batch."""
+        """(rows, heads, head size) for the group's rows; `q` (scaled) and `new_kv` are those of the whole batch."""
         tails = self._tails.data[layer]
-        tails[self._slots, self._last] = new_kv[self.rows]
-        slots, head_size = len(self._row_of_slot), q.shape[-1]
-        grouped = q[self._row_of_slot].view(slots, self._kv_heads, -1, head_size)
-        per_kv_head = grouped.shape[2]
-        own = tails[:slots, : self._longest].transpose(1, 2)
-        own_out, own_lse = attention(grouped, own[:, : self._kv_heads], own[:, self._kv_heads :], self._mask)
-        together = grouped.transpose(0, 1).reshape(1, self._kv_heads, slots * per_kv_head, head_size)
-        shared = self._prefix.kv[layer, : self._prefix.tokens].transpose(0, 1).unsqueeze(0)
-        out, lse = attention(together, shared[:, : self._kv_heads], shared[:, self._kv_heads :], None)
-        out = out.view(self._kv_heads, slots, per_kv_head, head_size).transpose(0, 1)
-        lse = lse.view(self._kv_heads, slots, per_kv_head).transpose(0, 1)
-        share = torch.sigmoid(lse - own_lse).unsqueeze(-1).to(q.dtype)
-        merged = torch.lerp(own_out, out, share).reshape(slots, -1, head_size)
-        return merged[self._slots]
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Softmax attention and the float32 log-sum-exp of its scores. All (batch, heads, tokens, head size)."""
-    if q.device.type == "cpu":
-        if mask is not None:
-            mask = mask.expand(q.shape[0], 1, q.shape[2], k.shape[2])
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask)
-        return out, lse
-    scores = torch.matmul(q, k.transpose(2, 3)).float() / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores + mask
-    lse = scores.logsumexp(dim=-1)
-    return torch.matmul((scores - lse.unsqueeze(-1)).exp().to(v.dtype), v), lse
+        tails[:, self._slots, :, self._last] = new_kv[self.rows]
+        slots, capacity, tokens = len(self._row_of_slot), self._mask.shape[-1], self._prefix.tokens
+        own_keys, own_values = tails[:, :slots].flatten(1, 2)
+        keys, values = self._prefix.kv[layer]
+        kv_heads, head_size = len(keys), q.shape[-1]
+        apart = q[self._row_of_slot].view(slots, kv_heads, -1, head_size)
+        together = apart.transpose(0, 1).reshape(kv_heads, -1, head_size)
+        shared = torch.bmm(together, keys.transpose(1, 2)).view(kv_heads, slots, -1, tokens).transpose(0, 1)
+        own = torch.bmm(apart.flatten(0, 1), own_keys.transpose(1, 2)).view(slots, kv_heads, -1, capacity)
+        weights = torch.cat([shared, own.add_(self._mask)], dim=-1).softmax(dim=-1)
+        of_shared, of_own = weights[..., :tokens], weights[..., tokens:]
+        out = torch.bmm(of_own.reshape(slots * kv_heads, -1, capacity), own_values).view_as(apart)
+        mixed = torch.bmm(of_shared.transpose(0, 1).reshape(kv_heads, -1, tokens), values)
+        out = out + mixed.view(kv_heads, slots, -1, head_size).transpose(0, 1)
+        return out.view(slots, -1, head_size)[self._slots]

@@ -175,10 +175,11 @@ class EngineClient:
         return collected.completion()
 
     def load_adapter(self, name: str, path: str) -> None:
-        self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        """Raises `EngineError` with the server's reason when it refuses the folder or the name."""
+        self._send("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
 
     def unload_adapter(self, name: str) -> None:
-        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        self._send("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     def stats(self) -> dict[str, Any]:
         """Load of the embedded engine; empty from servers that have no `/stats`."""
@@ -201,7 +202,19 @@ class EngineClient:
         return Capabilities(tokens, True, detail)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One whole JSON answer. GET is tried again after a network fault; nothing else is."""
+        """One whole JSON object."""
+        try:
+            answer = self._send(method, path, body).json()
+        except ValueError as error:
+            raise EngineError(
+                f"{self.url}{path} did not answer with JSON. Is it an OpenAI-compatible server?"
+            ) from error
+        if not isinstance(answer, dict):
+            raise EngineError(f"{self.url}{path} answered a {type(answer).__name__}, not a JSON object.")
+        return answer
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        """A whole answer that is no refusal. GET is tried again after a network fault; nothing else is."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 response = self._http.request(method, path, json=body)
@@ -212,17 +225,7 @@ class EngineClient:
                 _pause(attempt)
         if not response.is_success:
             raise EngineError(self._refusal(response.status_code, response.content))
-        try:
-            answer = response.json()
-        except ValueError as error:
-            raise EngineError(
-                f"{self.url}{path} did not answer with JSON. Is it an OpenAI-compatible server?"
-            ) from error
-        if answer is None or isinstance(answer, str):
-            return {}
-        if not isinstance(answer, dict):
-            raise EngineError(f"{self.url}{path} answered a {type(answer).__name__}, not a JSON object.")
-        return answer
+        return response
 
     def _stream(self, body: dict[str, Any], collected: _Collected, should_stop: ShouldStop | None) -> None:
         """Reads a streamed answer to its end; starts again only while nothing has come."""

@@ -9,7 +9,6 @@ whole checkpoint. SIGTERM saves and ends.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -19,16 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from data.errors import Refused, RetroDashError
 from data.events import RunStateChanged
 from data.types import RunState
-from retro_dash.run_config import CollectConfig, EvaluateConfig, TrainRunConfig, parse_run_config
+from retro_dash.processes import write_identity
+from retro_dash.run_config import CollectConfig, EvaluateConfig, RunConfig, TrainRunConfig, parse_run_config
 from retro_dash.run_folder import EventLog, RunFolder
 from retro_dash.settings import Settings, load_settings
 
 HEARTBEAT_SECONDS = 2.0
+LEASE_POLL_SECONDS = 0.5
 log = logging.getLogger("retro_dash.worker")
 
 
@@ -44,7 +43,9 @@ def work(folder: RunFolder, engine_url: str | None = None) -> RunState:
         events.append(RunStateChanged(state=RunState.RUNNING))
         state, error = RunState.FAILED, None
         try:
-            _do(config, folder, events, stopping, _settings(folder, engine_url))
+            with lease(config, folder, stopping) as is_ours:
+                if is_ours:
+                    _do(config, folder, events, stopping, _settings(folder, engine_url))
             state = RunState.CANCELLED if stopping.is_set() else RunState.FINISHED
         except RetroDashError as problem:
             error = str(problem)
@@ -99,9 +100,31 @@ def _claim(folder: RunFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Refused(f"Another process works on {folder.path} already.") from error
-        identity = {"pid": os.getpid(), "started": psutil.Process().create_time()}
-        folder.worker.write_text(json.dumps(identity), encoding="utf-8")
+        write_identity(folder, os.getpid())
         yield
+
+
+@contextmanager
+def lease(config: RunConfig, folder: RunFolder, stopping: threading.Event) -> Iterator[bool]:
+    """The home's accelerator, which one training run uses at a time; the kernel frees it however that run ends.
+
+    Waits for it; False when the run was told to stop before it came.
+    """
+    if not isinstance(config, TrainRunConfig):
+        yield True
+        return
+    with (folder.path.parent / "accelerator.lock").open("a") as file:
+        is_told = False
+        while not stopping.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not is_told:
+                    log.info("Another run trains on this machine; this one waits for it to end.")
+                is_told = True
+                stopping.wait(LEASE_POLL_SECONDS)
+        yield not stopping.is_set()
 
 
 @contextmanager

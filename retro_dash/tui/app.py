@@ -16,6 +16,7 @@ from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
 from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.episodes import EpisodesPlace
+from retro_dash.tui.keys import KeySheet
 from retro_dash.tui.line import Line
 from retro_dash.tui.place import KEYS, PLACES, Place
 from retro_dash.tui.play import PlayPlace
@@ -47,7 +48,7 @@ class RetroDash(App[None]):
     DEFAULT_MODE = "Play"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(KEYS[name], f"go('{name}')", name, show=False) for name in PLACES),
-        Binding("question_mark", "toggle_help", "Keys", key_display="?"),
+        Binding("question_mark", "keys", "Keys", key_display="?"),
         Binding("Y", "copy_link", "Copy the link of the web page", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
@@ -115,11 +116,10 @@ class RetroDash(App[None]):
         if place != self.current_mode and not self.screen.is_modal:
             await self.switch_mode(place)
 
-    def action_toggle_help(self) -> None:
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
-        else:
-            self.action_show_help_panel()
+    def action_keys(self) -> None:
+        place = self.screen
+        if isinstance(place, Place):
+            self.push_screen(KeySheet(place.TITLE_WORD, place.HELP or "", place.BINDINGS, self.BINDINGS))
 
     def action_copy_link(self) -> None:
         if isinstance(self.screen, Place):

@@ -10,57 +10,24 @@ from pydantic import JsonValue
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Static
 
 from data.errors import RetroDashError
 from retro_dash.client import HubLost
-from retro_dash.tui.board import Block, Board, Line, Row
+from retro_dash.tui.board import Board, Row
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.place import Place
 from retro_dash.tui.setup import Setup
-from retro_dash.tui.text import how_played, one_line, plain, sign, strip
-from retro_dash.tui.turns import (
-    choice_block,
-    opening,
-    parse_turn_key,
-    pending_block,
-    reflection_block,
-    trial_head,
-    turn_block,
-    writing_block,
-)
-from retro_dash.tui.watch import Watch, merge, view_of
-from retro_dash.tui.worlds import world
+from retro_dash.tui.stage import agents, empty_stage, phase_words, stage
+from retro_dash.tui.text import one_line, plain
+from retro_dash.tui.turns import parse_turn_key
+from retro_dash.tui.watch import Watch, merge
+from retro_dash.tui.world import World
 
 FRAME_SECONDS = 0.25
-PHASES = {
-    "ready": "Ready",
-    "thinking": "The planner thinks",
-    "proposed": "Waits for you",
-    "acting": "The environment answers",
-    "reflecting": "The reflector looks back",
-    "between_trials": "Between trials",
-    "finished": "Finished",
-}
 DRAFT = ("step", "run_trial", "run_episode", "hold")
-VERBS = {
-    "press_step": "step",
-    "press_run_trial": "run_trial",
-    "press_run_episode": "run_episode",
-    "press_hold": "hold",
-    "press_reflect": "reflect",
-    "press_next_trial": "next_trial",
-    "press_stop": "stop",
-    "fork": "fork",
-}
-EXPERT = (
-    " The scripted expert is a program that knows how this environment works, not a language model. "
-    "Choose a model as planner to see one try."
-)
 
 
 class PlayPlace(Place):
@@ -69,15 +36,15 @@ class PlayPlace(Place):
     TITLE_WORD = "Play"
     HELP = "Step an agent; the reflection between two trials is what it learned."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "press_step", "Step", tooltip="One turn: think, act, observe"),
-        Binding("r", "press_run_trial", "Run trial", tooltip="Turns until this trial ends"),
-        Binding("R", "press_run_episode", "Run episode", tooltip="Trials and reflections until it is solved"),
+        Binding("s", "press('step')", "Step", tooltip="One turn: think, act, observe"),
+        Binding("r", "press('run_trial')", "Run trial", tooltip="Turns until this trial ends"),
+        Binding("R", "press('run_episode')", "Run episode", tooltip="Trials and reflections until it is solved"),
         Binding(
-            "e", "press_hold", "Hold", tooltip="The planner writes its turn and waits, so that you can change it"
+            "e", "press('hold')", "Hold", tooltip="The planner writes its turn and waits, so that you can change it"
         ),
-        Binding("f", "press_reflect", "Reflect", tooltip="The reflector looks back at the failed trial"),
-        Binding("n", "press_next_trial", "Next trial", tooltip="Start again with what was learned"),
-        Binding("x", "press_stop", "Stop", tooltip="Stop what is running; when nothing runs, end the episode"),
+        Binding("f", "press('reflect')", "Reflect", tooltip="The reflector looks back at the failed trial"),
+        Binding("n", "press('next_trial')", "Next trial", tooltip="Start again with what was learned"),
+        Binding("x", "press('stop')", "Stop", tooltip="Stop what is running; when nothing runs, end the episode"),
         Binding("E", "edit_reflection", "Edit reflection", show=False),
         Binding("N", "no_reflection", "Use no reflection", show=False),
         Binding("F", "fork", "Fork before the marked turn", show=False),
@@ -120,15 +87,10 @@ class PlayPlace(Place):
                 yield Static(id="phase", markup=False)
                 yield Board(id="trials")
                 yield Editor()
-            with Vertical(id="world"):
-                yield Static(id="budget", markup=False)
-                with VerticalScroll(id="view-box"):
-                    yield Static(id="view", markup=False)
-                yield OptionList(id="doors", markup=False, compact=True)
+            yield World()
 
     def on_mount(self) -> None:
         self.set_interval(FRAME_SECONDS, self._frame)
-        self.query_one("#doors").display = False
         self.query_one(Board).focus()
         self.watch_panel()
         self.show()
@@ -161,35 +123,21 @@ class PlayPlace(Place):
         return [*verbs, "hold"] if "step" in verbs and self.state["phase"] != "proposed" else verbs
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in VERBS and self.is_mounted:
-            return True if VERBS[action] in self.allowed() else None
+        if not self.is_mounted:
+            return True
+        if action == "fork" or action == "press":
+            return True if str((*parameters, "fork")[0]) in self.allowed() else None
         if action in ("edit_reflection", "no_reflection"):
             return True if {"reflect", "edit_reflection"} & set(self.allowed()) else None
         return True
 
-    def action_press_step(self) -> None:
-        if self.state and self.state["phase"] == "proposed":
+    def action_press(self, verb: str) -> None:
+        if verb == "hold":
+            self.press("step", {"hold": True})
+        elif verb == "step" and self.state and self.state["phase"] == "proposed":
             self.query_one(Editor).action_send()
         else:
-            self.press("step")
-
-    def action_press_run_trial(self) -> None:
-        self.press("run_trial")
-
-    def action_press_run_episode(self) -> None:
-        self.press("run_episode")
-
-    def action_press_hold(self) -> None:
-        self.press("step", {"hold": True})
-
-    def action_press_reflect(self) -> None:
-        self.press("reflect")
-
-    def action_press_next_trial(self) -> None:
-        self.press("next_trial")
-
-    def action_press_stop(self) -> None:
-        self.press("stop")
+            self.press(verb)
 
     def press(self, verb: str, body: dict[str, JsonValue] | None = None) -> None:
         """Ask the hub for one verb; a second press waits for the answer to the first."""
@@ -369,12 +317,10 @@ class PlayPlace(Place):
         elif kind == "turn":
             self.query_one(Board).select(event.key)
 
-    @on(OptionList.OptionSelected, "#doors")
-    def door_opened(self, event: OptionList.OptionSelected) -> None:
-        view = view_of(self.state) if self.state else None
-        if view and event.option_index < len(view.get("admissible", [])):
-            self.press("step", {"action": view["admissible"][event.option_index], "thought": ""})
-            self.query_one(Board).focus()
+    @on(World.Forced)
+    def door_opened(self, event: World.Forced) -> None:
+        self.press("step", {"action": event.action, "thought": ""})
+        self.query_one(Board).focus()
 
     # Showing
 
@@ -404,7 +350,7 @@ class PlayPlace(Place):
         self._show_head()
         self._show_phase()
         self.query_one(Board).show(self._rows())
-        self._show_world()
+        self.query_one(World).show(self.state, self.allowed())
         self.show_where()
         self.refresh_bindings()
         editor = self.query_one(Editor)
@@ -424,145 +370,24 @@ class PlayPlace(Place):
         await self.query_one(Editor).edit("turn", title, texts)
 
     def _show_head(self) -> None:
-        episode = self.state["episode"] if self.state else None
-        setup = self.query_one(Setup)
+        episode, setup = self.state["episode"] if self.state else None, self.query_one(Setup)
         task = episode["task"] if episode else setup.picked
         self.query_one("#task", Static).update(
             plain(one_line(task["instruction"] if task else "Choose a task"), "bold")
         )
-        chosen = episode or setup.chosen
-        agents = [
-            Content.assemble(
-                sign("expert" if chosen[role] == "expert" else role), f" {role} ", plain(one_line(chosen[role]))
-            )
-            for role in ("planner", "reflector")
-        ]
-        if episode:
-            agents.append(Content.styled(how_played(episode), "$dim"))
-        self.query_one("#agents", Static).update(Content("  ").join(agents))
+        self.query_one("#agents", Static).update(agents(episode or setup.chosen))
 
     def _show_phase(self) -> None:
-        state, live = self.state, self.live
-        phase = "Ready" if state is None else PHASES.get(state["phase"], state["phase"])
-        if self.asking:
-            phase = f"{self.asking.replace('_', ' ').capitalize()} …"
-        if live is not None and live.is_lost:
-            phase = "The line to the hub is lost; trying again"
-        busy = state is not None and state["phase"] in ("thinking", "acting", "reflecting")
-        words = Content.styled(f"{'● ' if busy else ''}{phase}", "$planner" if busy else "$dim")
-        if state and state["episode"]["trials"]:
-            words = words + Content("   ") + strip(state["episode"]) + _ending(state)
-        self.query_one("#phase", Static).update(words)
+        is_lost = self.live is not None and self.live.is_lost
+        self.query_one("#phase", Static).update(phase_words(self.state, self.asking, is_lost))
 
-    def _show_world(self) -> None:
-        state = self.state
-        view = view_of(state) if state else None
-        budget = state["budget"] if state else {}
-        meters = [_meter("turns", budget.get("turns_used", 0), budget.get("turn_limit"))]
-        meters.append(_meter("tokens", budget.get("tokens_used", 0), budget.get("token_limit")))
-        self.query_one("#budget", Static).update(Content("\n").join(meter for meter in meters if meter))
-        empty = Content.styled(
-            "What the environment shows beside the transcript appears here as soon as the episode begins.", "$dim"
-        )
-        content = world(state["episode"]["task"]["env"], view) if state and view else empty
-        self.query_one("#view", Static).update(content)
-        self._show_doors(state, view)
-
-    def _show_doors(self, state: dict[str, Any] | None, view: dict[str, Any] | None) -> None:
-        doors = self.query_one("#doors", OptionList)
-        can_act = state is not None and state["phase"] in ("ready", "proposed") and "step" in self.allowed()
-        actions = list((view or {}).get("admissible") or []) if can_act else []
-        doors.display = bool(actions)
-        if [str(option.prompt) for option in doors.options] != [one_line(action) for action in actions]:
-            doors.clear_options()
-            doors.add_options([Option(plain(one_line(action))) for action in actions])
-            doors.highlighted = 0 if actions else None
+    def _rows(self) -> list[Row]:
+        if self.state is None:
+            return empty_stage(self.query_one(Setup).chosen)
+        return stage(self.state, self.allowed(), self.folded, self.unfolded)
 
     def _last_turn(self) -> tuple[int, int] | None:
         for trial in reversed(self.state["episode"]["trials"] if self.state else []):
             if trial["turns"]:
                 return trial["index"], trial["turns"][-1]["index"]
         return None
-
-    def _rows(self) -> list[Row]:
-        state = self.state
-        if state is None:
-            return [((_empty(self.query_one(Setup).chosen),),)]
-        blocks: list[Block] = []
-        episode, phase, partial = state["episode"], state["phase"], state.get("partial") or {}
-        reflections = {one["after_trial"]: one for one in episode["reflections"]}
-        for trial in episode["trials"]:
-            is_last = trial is episode["trials"][-1]
-            blocks += self._trial_blocks(state, trial, is_last)
-            failed = trial.get("stop_reason") is not None and not trial["success"]
-            if trial["index"] in reflections:
-                blocks.append(reflection_block(reflections[trial["index"]], self.unfolded))
-            elif is_last and failed and (phase == "reflecting" or partial.get("role") == "reflector"):
-                blocks.append(writing_block(trial["index"], partial.get("text", "")))
-            elif is_last and failed and phase == "between_trials":
-                blocks.append(choice_block(trial["index"], self.allowed()))
-        if not episode["trials"]:
-            words = (
-                "thinking …"
-                if phase == "thinking"
-                else "Press s for one turn, r for a trial, R for the whole episode."
-            )
-            blocks.append(Block("start", (Line(Content.styled(words, "$dim")),)))
-        return [((block,),) for block in blocks]
-
-    def _trial_blocks(self, state: dict[str, Any], trial: dict[str, Any], is_last: bool) -> list[Block]:
-        index, turns = trial["index"], trial["turns"]
-        folded = self.folded.get(index, not is_last)
-        blocks = [trial_head(trial, len(turns), folded)]
-        if folded:
-            return blocks
-        blocks.append(opening(trial, self.unfolded))
-        before = 0.0
-        for turn in turns:
-            blocks.append(turn_block(index, turn, before, self.unfolded))
-            before = turn["reward"]
-        partial = state.get("partial") or {}
-        if is_last and trial.get("stop_reason") is None and state["phase"] in ("thinking", "acting"):
-            text = partial.get("text", "") if partial.get("role") == "planner" else ""
-            blocks.append(pending_block(index, len(turns) + 1, text, state["phase"]))
-        return blocks
-
-
-def _ending(state: dict[str, Any]) -> Content:
-    """The last word on an episode that is over."""
-    episode = state["episode"]
-    if state["phase"] != "finished":
-        return Content("")
-    solved = next((trial["index"] for trial in episode["trials"] if trial["success"]), 0)
-    if solved:
-        after = f", after {solved - 1} reflection{'s' if solved > 2 else ''}" if solved > 1 else ""
-        return Content.styled(f"   ✓ Solved in trial {solved}{after}.", "bold $success")
-    if episode["state"] == "failed":
-        return Content.styled(f"   ✕ Not solved in {len(episode['trials'])} trials.", "bold $failure")
-    return Content.styled(f"   The episode ended: {episode['state']}.", "bold $human")
-
-
-def _meter(name: str, used: int, limit: int | None) -> Content:
-    if not limit:
-        return Content("")
-    full = min(12, round(12 * used / limit))
-    style = "$human" if used >= 0.8 * limit else "$planner"
-    return Content.assemble(
-        (f"{name:<7}", "$dim"), ("━" * full, style), ("─" * (12 - full), "$dim"), f" {used:,} / {limit:,}"
-    )
-
-
-def _empty(chosen: dict[str, Any]) -> Block:
-    lines = [
-        Line(Content("")),
-        Line(Content.styled("Nothing has been played yet.", "bold")),
-        Line(
-            Content(
-                "Press R: the planner tries the task, the reflector looks back at what went wrong, and the planner "
-                "tries again. Or go turn by turn with s."
-            )
-        ),
-    ]
-    if "expert" in (chosen["planner"], chosen["reflector"]):
-        lines += [Line(Content("")), Line(Content.styled(EXPERT.strip(), "$dim"), sign("expert"))]
-    return Block("empty", tuple(lines))

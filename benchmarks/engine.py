@@ -2,8 +2,9 @@
 
     python -m benchmarks.engine [--model-dir DIR] [--json]
 
-Requests of one episode's kind: 603 prompt tokens, the first 506 shared, 24 output tokens at temperature 0.7. The
-engines take turns within a repeat, so that a busy machine slows all of them; the median over repeats is shown. vLLM
+Requests of one episode's kind: 603 prompt tokens, the first 506 shared, 24 output tokens at temperature 0.7. Every
+round has prompts of its own, so nothing is cached from the round before. The engines take turns within a round, in
+another order each time, so that a busy machine slows all of them; a ratio is the median of the rounds' ratios. vLLM
 joins when RETRO_VLLM_PYTHON or .venv-vllm is there. A second scenario lets one trial grow over 12 turns.
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 
 from data.errors import Unavailable
 from retro_dash.serving.client import EngineClient
+from retro_dash.serving.model import EMBEDDED_MODEL
 from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 
@@ -41,7 +43,7 @@ def main() -> None:
         EMBEDDED_ENVIRONMENT
     )  # `generate` gets what our engine gets; OpenMP reads it when torch is loaded
     with ExitStack() as stack:
-        engines: dict[str, Complete] = {"ours": stack.enter_context(_served(_embedded(options.model_dir)))}
+        engines: dict[str, Complete] = {"ours": stack.enter_context(_served(embedded_launch(options.model_dir)))}
         try:
             launch = vllm_launch(find_vllm(Path.cwd()), str(options.model_dir), NAME)
             engines["vllm"] = stack.enter_context(_served(launch))
@@ -49,48 +51,74 @@ def main() -> None:
             print(error, file=sys.stderr)
         if not options.no_generate:
             engines["generate"] = _generate(options.model_dir)
+        for complete in engines.values():
+            complete([_tokens(SHARED, 1), _tokens(SHARED, 2)], 4)  # what is made at the first request
         report = {
             "cores": os.cpu_count(),
             "load_before": os.getloadavg()[0],
-            "concurrent": [_measure(engines, count, options.repeats) for count in options.counts],
-            "growing_trial_seconds": _measure_trial(engines, options.repeats),
+            "concurrent": [_measure(engines, count) for count in options.counts],
+            "growing_trial": _measure_trial(engines),
             "load_after": os.getloadavg()[0],
         }
     print(json.dumps(report, indent=None if options.json else 2))
 
 
-def _measure(engines: dict[str, Complete], count: int, repeats: int) -> dict[str, Any]:
+def _measure(engines: dict[str, Complete], count: int) -> dict[str, Any]:
     """Output tokens per second of each engine for `count` requests at once."""
-    rates: dict[str, list[float]] = {name: [] for name in engines}
-    for repeat in range(repeats + 1):
-        # A new prefix each time, so that nothing is cached from the repeat before; the first repeat only warms up.
-        shared = _tokens(SHARED, 1000 * count + repeat)
-        prompts = [shared + _tokens(OWN, 7 + i) for i in range(count)]
-        for name, complete in engines.items():
-            began = time.monotonic()
-            tokens = complete(prompts, OUTPUT)
-            if repeat:
-                rates[name].append(tokens / (time.monotonic() - began))
-    medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
-    return {"requests": count, "tokens_per_second": medians, "all": rates, **_ratios(medians)}
+
+    def prompts(number: int) -> list[list[int]]:
+        shared = _tokens(SHARED, 1000 * count + number)
+        return [shared + _tokens(OWN, 7 + i) for i in range(count)]
+
+    seconds = _rounds(engines, lambda complete, number: complete(prompts(number), OUTPUT))
+    rates = {name: [count * OUTPUT / value for value in values] for name, values in seconds.items()}
+    return {
+        "requests": count,
+        "rounds": len(seconds["ours"]),
+        "tokens_per_second": _medians(rates),
+        **_ratios(seconds),
+    }
 
 
-def _measure_trial(engines: dict[str, Complete], repeats: int) -> dict[str, float]:
+def _measure_trial(engines: dict[str, Complete]) -> dict[str, Any]:
     """Seconds for one trial of 12 turns on a prompt of 600 tokens, each turn asked with the whole sequence."""
+
+    def play(complete: Complete, number: int) -> None:
+        sequence = _tokens(600, 31 + number)
+        for turn in range(TURNS):
+            complete([sequence], TURN_OUTPUT)
+            sequence = sequence + _tokens(TURN_OUTPUT + OBSERVATION, 100 * number + turn)
+
+    seconds = _rounds(engines, play)
+    return {"turns": TURNS, "rounds": len(seconds["ours"]), "seconds": _medians(seconds), **_ratios(seconds)}
+
+
+def _rounds(engines: dict[str, Complete], work: Callable[[Complete, int], object]) -> dict[str, list[float]]:
+    """Seconds of `work` in every round, engine by engine; rounds go on for a minute, or until there are nine."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
-    for repeat in range(repeats):
-        for name, complete in engines.items():
-            sequence = _tokens(600, 31 + repeat)
+    until = time.monotonic() + 60
+    for number in range(9):
+        if number and time.monotonic() > until:
+            break
+        names = list(engines)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
             began = time.monotonic()
-            for turn in range(TURNS):
-                complete([sequence], TURN_OUTPUT)
-                sequence = sequence + _tokens(TURN_OUTPUT + OBSERVATION, 100 * repeat + turn)
+            work(engines[name], number)
             seconds[name].append(time.monotonic() - began)
-    return {name: round(statistics.median(values), 2) for name, values in seconds.items()}
+    return seconds
 
 
-def _ratios(medians: dict[str, float]) -> dict[str, float]:
-    return {f"ours_over_{name}": round(medians["ours"] / rate, 2) for name, rate in medians.items() if name != "ours"}
+def _medians(values: dict[str, list[float]]) -> dict[str, float]:
+    return {name: round(statistics.median(some), 2) for name, some in values.items()}
+
+
+def _ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """How many times as fast as each other engine ours was, in the middle round."""
+    return {
+        f"ours_over_{name}": round(statistics.median(b / a for a, b in zip(seconds["ours"], theirs, strict=True)), 2)
+        for name, theirs in seconds.items()
+        if name != "ours"
+    }
 
 
 def _tokens(count: int, seed: int) -> list[int]:
@@ -99,15 +127,21 @@ def _tokens(count: int, seed: int) -> list[int]:
 
 
 @contextmanager
-def _served(launch: Launch) -> Iterator[Complete]:
+def serve(launch: Launch) -> Iterator[EngineClient]:
+    """The client of a server that runs as long as the context."""
     with tempfile.TemporaryDirectory() as home:
         process = EngineProcess(Path(home), launch)
         process.start()
         try:
-            client = process.wait_until_ready(progress=lambda line: print(line, file=sys.stderr))
-            yield lambda prompts, count: _ask(client, prompts, count)
+            yield process.wait_until_ready(progress=lambda line: print(line, file=sys.stderr))
         finally:
             process.stop()
+
+
+@contextmanager
+def _served(launch: Launch) -> Iterator[Complete]:
+    with serve(launch) as client:
+        yield lambda prompts, count: _ask(client, prompts, count)
 
 
 def _ask(client: EngineClient, prompts: Sequence[Sequence[int]], count: int) -> int:
@@ -119,7 +153,9 @@ def _ask(client: EngineClient, prompts: Sequence[Sequence[int]], count: int) -> 
         return sum(pool.map(one, prompts))
 
 
-def _embedded(folder: Path) -> Launch:
+def embedded_launch(folder: Path) -> Launch:
+    """The embedded engine as the hub starts it, serving `folder` as `NAME`."""
+
     def command(port: int) -> list[str]:
         serve = [sys.executable, "-m", "retro_dash.serving.embedded", "--model-dir", str(folder), "--port", str(port)]
         return [*serve, "--served-model-name", NAME, "--die-with", str(os.getpid())]
@@ -144,12 +180,16 @@ def _generate(folder: Path) -> Complete:
     return complete
 
 
-def _options() -> argparse.Namespace:
+def default_model_dir() -> Path:
+    """Where the tests prepare the embedded model."""
     home = Path(os.environ.get("RETRO_TEST_HOME") or Path(tempfile.gettempdir()) / "retro-test-home")
+    return home / "models" / EMBEDDED_MODEL
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model-dir", type=Path, default=home / "models" / "smollm2-135m-instruct")
+    parser.add_argument("--model-dir", type=Path, default=default_model_dir())
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-generate", action="store_true")
     parser.add_argument("--json", action="store_true", help="one line")
     return parser.parse_args()

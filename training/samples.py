@@ -105,9 +105,9 @@ def trial_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
     """
     samples = []
     for trial in episode.trials:
-        if trial.stop_reason in NOT_PLAYED_OUT or not trial.turns:
+        if trial.stop_reason in NOT_PLAYED_OUT or not any(_is_chosen(turn, episode.planner) for turn in trial.turns):
             continue
-        segments = _sampled_segments(trial, f"trial {trial.index} of episode {episode.id}")
+        segments = _sampled_segments(trial, episode.planner, f"trial {trial.index} of episode {episode.id}")
         samples.append(
             sample_from_segments(
                 segments,
@@ -149,8 +149,8 @@ def reflection_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
 def sampled_samples(episode: Episode, *, age: int = 0) -> list[Sample]:
     """RL samples of an episode whose planner or reflector left exact tokens; none for experts and chat servers."""
     samples: list[Sample] = []
-    turns = [turn for trial in episode.trials for turn in trial.turns]
-    if turns and all(t.completion and (t.completion.token_ids or t.author == "human") for t in turns):
+    chosen = [turn for trial in episode.trials for turn in trial.turns if _is_chosen(turn, episode.planner)]
+    if chosen and all(turn.completion and turn.completion.token_ids for turn in chosen):
         samples += trial_samples(episode, age=age)
     if all(r.completion and r.completion.token_ids for r in episode.reflections if r.author == "reflector"):
         samples += reflection_samples(episode, age=age)
@@ -226,13 +226,21 @@ def sample_from_segments(
     )
 
 
-def _sampled_segments(trial: Trial, what: str) -> list[Segment]:
+def _sampled_segments(trial: Trial, planner: str, what: str) -> list[Segment]:
     segments = []
     for turn in trial.turns:
-        chosen = turn.author == "planner" and turn.edited_from is None
-        completion = _with_logprobs(turn.completion, what) if chosen else _with_ids(turn.completion, what)
-        segments += _completion_segments(completion, turn.index, is_policy=chosen)
+        if _is_chosen(turn, planner):
+            segments += _completion_segments(_with_logprobs(turn.completion, what), turn.index)
+        elif turn.completion is not None and turn.completion.token_ids is not None:
+            segments += _completion_segments(_with_ids(turn.completion, what), turn.index, is_policy=False)
+        # Words without ids (a person's, or another planner's before a fork) lie in the next completion's context.
     return segments
+
+
+def _is_chosen(turn: Turn, planner: str) -> bool:
+    """Whether the planner itself chose these words: nobody wrote or changed them, no other policy sampled them."""
+    is_own = turn.completion is None or turn.completion.policy == planner
+    return turn.author == "planner" and turn.edited_from is None and is_own
 
 
 def _demonstrated(part: Trial | Reflection, encode: Encode | None, what: str) -> Sequence[Segment]:

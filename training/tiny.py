@@ -13,6 +13,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 END = "<|end|>"
+SPEAKERS = ("<|system|>", "<|user|>", "<|assistant|>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
+    "{% if message.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""One token names the speaker and one ends a reply: three tokens between a reply and the next."""
 
 
 def build_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedTokenizerFast:
@@ -30,13 +37,15 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedT
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[END],
+        special_tokens=[END, *SPEAKERS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     ready = {"tokenizer_object": tokenizer, "eos_token": END, "pad_token": END}
-    return PreTrainedTokenizerFast(**ready)  # type: ignore[no-untyped-call]
+    wrapped = PreTrainedTokenizerFast(**ready)  # type: ignore[no-untyped-call]
+    wrapped.chat_template = CHAT_TEMPLATE
+    return wrapped
 
 
 def create_model(

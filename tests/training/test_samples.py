@@ -17,6 +17,7 @@ from training.samples import (
     clean,
     demonstration_samples,
     reflection_samples,
+    sampled_samples,
     trial_samples,
     truncate,
 )
@@ -61,6 +62,40 @@ def test_what_a_person_wrote_is_context_for_the_policy() -> None:
     second = trial_samples(episode(edited=True))[1]
     assert second.policy_mask == (False, False, True, True, False, False, False, False, True)
     assert second.old_logprobs == (0, 0, -2, -3, 0, 0, 0, 0, -9)
+
+
+def with_second_turn(**changes: object) -> Episode:
+    """The second trial's second turn without token ids: its tokens are in the third turn's context."""
+    whole = episode()
+    first, second, third = whole.trials[1].turns
+    wordy = Completion(policy=str(changes.pop("policy", "human")), text="mine")
+    second = second.model_copy(update={"completion": wordy, **changes})
+    third = third.model_copy(update={"completion": third.completion.model_copy(update={"context_ids": (5, 6, 7, 8)})})
+    trial = whole.trials[1].model_copy(update={"turns": (first, second, third)})
+    return whole.model_copy(update={"trials": (whole.trials[0], trial)})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"author": "human"}, {"author": "human", "edited_from": "x"}, {"author": "expert", "policy": "expert"},
+     {"policy": "the planner before the fork"}],
+)  # fmt: skip
+def test_words_without_ids_are_read_from_the_next_context(changes: dict[str, object]) -> None:
+    _, second, _ = sampled_samples(with_second_turn(**changes))
+    assert second.input_ids == (1, 4, 2, 3, 5, 6, 7, 8, 9)
+    assert second.policy_mask == (False, False, True, True, False, False, False, False, True)
+    assert second.old_logprobs == (0, 0, -2, -3, 0, 0, 0, 0, -9)
+
+
+def test_a_trial_that_only_people_played_teaches_the_policy_nothing() -> None:
+    whole = with_second_turn(author="human")
+    by_hand = whole.trials[1].model_copy(update={"turns": whole.trials[1].turns[1:2]})
+    samples = trial_samples(whole.model_copy(update={"trials": (whole.trials[0], by_hand)}))
+    assert [sample.id for sample in samples] == ["e/trial/1"]
+
+
+def test_a_chat_servers_own_words_are_nothing_for_rl() -> None:
+    assert [s.role for s in sampled_samples(with_second_turn(policy="p"))] == ["reflector"]
 
 
 def test_a_reflection_carries_the_rewards_on_both_sides() -> None:

@@ -47,7 +47,7 @@ def training_view(episode: Episode, final: Final) -> list[Episode]:
         return []
     last = episode.trials[-1].index if episode.trials else 0
     trials = tuple(_trial(trial, final, whole, trial.index == last) for trial in episode.trials)
-    reflections = tuple(_reflection(reflection, final) for reflection in episode.reflections)
+    reflections = tuple(_reflection(episode, reflection, final) for reflection in episode.reflections)
     seen = episode.model_copy(update={"trials": trials, "reflections": reflections})
     return [seen, *_own_episodes(episode, final)]
 
@@ -82,10 +82,16 @@ def _turn(turn: Turn, final: Final, trial: int) -> Turn:
     return turn.model_copy(update={"is_valid": False}) if is_bad else turn
 
 
-def _reflection(reflection: Reflection, final: Final) -> Reflection:
+def has_transcript(episode: Episode, reflection: Reflection) -> bool:
+    """Whether it is known what was reflected on; logs of outcomes alone do not say it."""
+    return bool(reflection.prompt) or any(t.turns for t in episode.trials if t.index == reflection.after_trial)
+
+
+def _reflection(episode: Episode, reflection: Reflection, final: Final) -> Reflection:
     """A reflection that is not to be imitated keeps its place and loses its text; recorded prompts still have it."""
     said = final.get(("reflection", reflection.after_trial, None), {})
-    if said.get("verdict") not in ("bad", "discard") and "rewrite" not in said:
+    is_kept = said.get("verdict") not in ("bad", "discard") and "rewrite" not in said
+    if is_kept and has_transcript(episode, reflection):
         return reflection
     # RL passes over what the reflector did not write.
     return reflection.model_copy(update={"text": "", "completion": None, "author": "human"})

@@ -1,0 +1,173 @@
+"""Files go into the store once, with a preview; a refused one leaves the store as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from curation_examples import fill, make_episode
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from data.errors import BadFile
+from data.formats.entry import About, Entry
+from data.formats.episodes import line
+from data.store import Store
+from data.types import Label, LabelTarget
+from retro_dash.api import add_api
+from retro_dash.cli import main
+from retro_dash.importing import choose_format, import_file, preview
+from retro_dash.service import Service
+from retro_dash.settings import Settings
+
+SHARED = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
+CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "home") as store:
+        yield store
+
+
+@pytest.fixture
+def client(store: Store, tmp_path: Path) -> Iterator[TestClient]:
+    service = Service(Settings(home=tmp_path / "home"), store)
+    app = FastAPI()
+    add_api(app, service)
+    yield TestClient(app)
+    service.close()
+
+
+def chats(path: Path, count: int, start: int = 0) -> Path:
+    rows = [{**CHAT, "task_id": f"t{n}"} for n in range(start, start + count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_importing_twice_or_going_on_after_a_stop_adds_only_what_is_missing(store: Store, tmp_path: Path):
+    some, more = chats(tmp_path / "some.jsonl", 3), chats(tmp_path / "more.jsonl", 5)
+    found = choose_format(some)
+    assert import_file(some, found, store).stored == 3
+    seen = preview(more, found, store.known_episodes)
+    assert (seen.episodes, seen.known) == (5, 3)
+    done = import_file(more, found, store)
+    assert (done.stored, done.known) == (2, 3)
+    assert import_file(more, found, store).run_id is None
+    assert store.episode_rows("source:messages").total == 5
+    assert [run.state for run in store.runs(kinds=("import",))] == ["finished", "finished"]
+
+
+def test_a_preview_stores_nothing(store: Store, tmp_path: Path):
+    path = chats(tmp_path / "some.jsonl", 3)
+    preview(path, choose_format(path), store.known_episodes)
+    assert store.last_position() == 0
+
+
+def test_labels_travel_with_the_episodes_and_strangers_among_them_are_left_out(store: Store, tmp_path: Path):
+    episode = make_episode("e1")
+    here, elsewhere = LabelTarget(episode_id="e1", part="episode"), LabelTarget(episode_id="e2", part="episode")
+    made = {"name": "verdict", "value": "good", "annotator": "kim", "at": episode.created_at}
+    labels = tuple(
+        Label.model_validate({"id": id_, "target": where, **made}) for id_, where in (("a", here), ("b", elsewhere))
+    )
+    path = tmp_path / "own.jsonl"
+    path.write_text(line(Entry(episode, labels), About()) + "\n")
+    import_file(path, choose_format(path), store)
+    assert [label.id for label in store.labels()] == ["a"]
+    assert store.episode("e1") == episode
+    assert store.episode_rows("label:good").total == 1
+
+
+def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_when_given_up(client: TestClient, tmp_path: Path):
+    data = chats(tmp_path / "some.jsonl", 4).read_bytes()
+    made = client.post("/api/v1/imports", params={"name": "../../etc/passwd.jsonl"}, content=data)
+    assert made.status_code == 201, made.text
+    state = made.json()
+    assert (state["preview"]["file"], state["preview"]["episodes"]) == ("passwd.jsonl", 4)
+    folder = tmp_path / "home" / "uploads"
+    assert [child.name.startswith("upload-") for child in folder.iterdir()] == [True]
+    address = f"/api/v1/imports/{state['id']}"
+    assert client.post(f"{address}/start").status_code == 202
+    for _ in range(200):
+        state = client.get(address).json()
+        if state["state"] == "imported":
+            break
+        time.sleep(0.02)
+    assert (state["state"], state["result"]["stored"]) == ("imported", 4)
+    assert client.delete(address).status_code == 204
+    assert list(folder.iterdir()) == []
+    assert client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize("content", [b"", b"no rows here", b"\x1f\x8bbroken", b'{"a": 1}\n'])
+def test_an_upload_that_is_not_understood_is_refused_and_leaves_nothing(
+    client: TestClient, store: Store, tmp_path: Path, content: bytes
+):
+    answer = client.post("/api/v1/imports", content=content)
+    assert answer.status_code == 422
+    assert store.last_position() == 0
+    assert list((tmp_path / "home" / "uploads").iterdir()) == []
+
+
+def test_a_missing_file_is_said_so(tmp_path: Path):
+    with pytest.raises(BadFile, match="does not exist"):
+        choose_format(tmp_path / "none.jsonl")
+
+
+def command(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict]]:
+    code = main([*words, "--home", str(home), "--json"])
+    lines = capsys.readouterr().out.splitlines()
+    return code, [json.loads(text) for text in lines if text.startswith("{")]
+
+
+def test_the_commands_do_the_whole_way_from_a_file_to_a_dataset_and_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    home, path = tmp_path / "home", chats(tmp_path / "some.jsonl", 3)
+    assert command(home, capsys, "import", str(path), "--dry-run")[1][0]["episodes"] == 3
+    assert command(home, capsys, "import", str(path))[1][0]["imported"]["stored"] == 3
+    with Store.open(home) as store:
+        fill(store, make_episode("e1"))
+    code, answer = command(home, capsys, "label", "--annotator", "kim", "e1", "verdict", "expert")
+    assert (code, answer[0]["is_new"]) == (0, True)
+    assert command(home, capsys, "label", "--annotator", "kim", "e1", "verdict", "splendid")[0] == 2
+    assert command(home, capsys, "label", "--audit")[1][0]["after"] == "expert"
+    _, answer = command(home, capsys, "dataset", "freeze", "first", "--filter", "label:expert", "--share", "0")
+    hash_ = answer[0]["hash"]
+    assert answer[0]["counts"]["labels"] == 1
+    assert command(home, capsys, "lint", "--dataset", hash_)[0] == 0
+    out = tmp_path / "out.jsonl"
+    assert command(home, capsys, "export", "messages", "--dataset", hash_, "--to", str(out))[0] == 0
+    assert {json.loads(text)["dataset_hash"] for text in out.read_text().splitlines()} == {hash_}
+    assert command(home, capsys, "label", "--annotator", "kim", "--undo")[0] == 0
+    assert command(home, capsys, "label", "--list")[1] == []
+
+
+# Files at hand: rows that become episodes or are dropped, episodes, trials, turns, reflections, dropped.
+COUNTS = {
+    "alfworld/retroact_sft.jsonl.gz": (607, 607, 754, 8911, 147, 0),
+    "alfworld/reflexion_base_run_logs": (89, 89, 233, 0, 102, 0),
+    "alfworld/reflexion_reflexion_run_logs": (89, 89, 207, 0, 118, 0),
+    "hotpotqa/reflexion_react_base_5_trials.jsonl.gz": (170, 67, 239, 897, 0, 103),
+    "hotpotqa/reflexion_react_reflexion_7_trials.jsonl.gz": (250, 67, 281, 1152, 177, 183),
+    "intercode/sql/retroact_sft.jsonl.gz": (626, 626, 692, 3354, 66, 0),
+    "intercode/sql/retroact_rl.jsonl.gz": (435, 435, 507, 2555, 72, 0),
+    "intercode/sql/results_gpt-4_multiturn.jsonl.gz": (686, 686, 686, 3945, 0, 0),
+    "intercode/sql/results_gpt-3.5_react.jsonl.gz": (686, 686, 686, 3657, 0, 0),
+    "intercode/bash/results_gpt-4_multiturn.jsonl.gz": (133, 133, 133, 759, 0, 0),
+    "intercode/bash/results_gpt-3.5_react.jsonl.gz": (133, 133, 133, 626, 0, 0),
+}
+
+
+@needs_shared
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_every_run_log_at_hand_is_understood_with_these_counts(name: str):
+    path = SHARED / name
+    seen = preview(path, choose_format(path), lambda ids: set())
+    assert (seen.rows, seen.episodes, seen.trials, seen.turns, seen.reflections, seen.dropped) == COUNTS[name]

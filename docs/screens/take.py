@@ -118,7 +118,11 @@ def take(size: str) -> None:
     save("results", size)
     press("C-p")
     save("palette", size)
-    press("Escape", "C-q")
+    press("Escape")
+    time.sleep(1)
+    press("C-q")
+    while subprocess.run(["tmux", "-L", SOCKET, "has-session"], check=False, capture_output=True).returncode == 0:
+        time.sleep(0.2)
 
 
 def main() -> None:
@@ -137,7 +141,6 @@ def main() -> None:
                 request = {"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 24}
                 client.submit_run(request)
             take("80x24")
-            time.sleep(1)
             start(home, 200, 50)
             take("200x50")
         finally:

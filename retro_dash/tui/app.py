@@ -154,7 +154,8 @@ class RetroDash(App[None]):
         self.notify(clean(text), timeout=4, markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        yield from super().get_system_commands(screen)
+        yield from (one for one in super().get_system_commands(screen) if one.title != "Keys")
+        yield SystemCommand("Keys", "The keys of this place (key ?)", self.action_keys)
         for name in PLACES:
             yield SystemCommand(name, f"Go to {name} (key {KEYS[name]})", lambda name=name: self.action_go(name))
         yield SystemCommand("Copy link", "The web page that shows the same (key Y)", self.action_copy_link)

@@ -36,8 +36,14 @@ class ChartBox(Vertical):
         plot = self.query_one(PlotWidget)
         plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 2, 8
 
-    def show(self, title: str, curves: Sequence[Curve], limits: tuple[float, float] | None = None) -> None:
-        """Draw these curves; `limits` fixes the vertical axis."""
+    def show(
+        self,
+        title: str,
+        curves: Sequence[Curve],
+        limits: tuple[float, float] | None = None,
+        ticks: Sequence[float] | None = None,
+    ) -> None:
+        """Draw these curves; `limits` fixes the vertical axis, `ticks` the marks on the horizontal one."""
         names = [
             Content.assemble(
                 ("┄ " if one.is_dotted else "─ ", f"${one.hue}"), plain(one_line(one.label)), *_newest(one)
@@ -49,8 +55,8 @@ class ChartBox(Vertical):
         plot = self.query_one(PlotWidget)
         plot.clear()
         app = cast("RetroDash", self.app)
-        if limits is not None:
-            plot.set_ylimits(*limits)
+        plot.set_ylimits(*(limits or (None, None)))
+        plot.set_xticks(ticks)
         for one in curves:
             colour = app.ink(one.hue)
             if len(one.steps) == 1 or one.is_dotted:

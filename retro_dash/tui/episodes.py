@@ -50,7 +50,7 @@ class EpisodesPlace(Place):
 
     def compose_middle(self) -> ComposeResult:
         yield FilterLine()
-        yield Table(id="episodes")
+        yield Table(id="episodes", opens=True)
         yield Static("Loading episodes …", id="count", markup=False)
 
     def on_mount(self) -> None:

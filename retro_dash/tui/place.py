@@ -113,8 +113,12 @@ class Table(DataTable[Text]):
         Binding("k", "cursor_up", "Previous row", show=False),
     ]
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
+    def __init__(self, *, id: str, opens: bool = False) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        self.opens = opens
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.opens if action == "select_cursor" else True
 
     def fill(self, columns: Iterable[tuple[str, int]], rows: Iterable[tuple[str, Sequence[Text]]]) -> None:
         """Show these columns (title, width) and rows (key, cells); the cursor stays on its row."""

@@ -115,7 +115,9 @@ class ResultsPlace(Place):
             curves.append(
                 Curve(arm["arm"]["name"], HUES[number % len(HUES)], steps, [point["mean"] for point in points])
             )
-        chart.show(f"Best {measure} up to each trial", curves)
+        lowest = min((value for curve in curves for value in curve.values), default=0.0)
+        ticks = sorted({step for curve in curves for step in curve.steps})
+        chart.show(f"Best {measure} up to each trial", curves, (min(0.0, lowest), 1.0), ticks)
 
     def action_measure(self) -> None:
         if self.report is not None:

@@ -110,8 +110,8 @@ def test_verbs_that_do_nothing_now_are_dim_and_refused(hub: Hub) -> None:
         async with terminal(hub) as tui:
             await tui.sees("look at tissuebox under the des")
             screen = _play(tui)
-            assert screen.check_action("press_step", ()) is True
-            assert screen.check_action("press_reflect", ()) is None
+            assert screen.check_action("press", ("step",)) is True
+            assert screen.check_action("press", ("reflect",)) is None
             await tui.press("f")
             await tui.pilot.pause(0.3)
             assert screen.state is None

@@ -264,6 +264,8 @@ class Store:
             with self._cursor() as cursor:
                 return question(cursor, *args, **kwargs)
         except duckdb.Error as error:
+            if isinstance(error, UNFIT):
+                raise BadInput(f"A value does not fit the store: {_first_line(error)}") from error
             if not FULL.search(str(error)):
                 raise StorageError(f"The store could not answer: {_first_line(error)}") from error
         self._reopen()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,30 @@ class BlindPair(Noun):
     other: ReflectionText
 
 
+@dataclass
+class _Waiting:
+    """Requests of one caller, until they are stored or refused."""
+
+    requests: Sequence[LabelRequest]
+    answers: list[StoredLabel] = field(default_factory=list)
+    error: Exception | None = None
+    is_done: bool = False
+
+
+class _Index:
+    """Ids of all labels, and the newest of every target, name and annotator, undos included."""
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self.ids: set[str] = set()
+        self.newest: dict[tuple[LabelTarget, str, str], str] = {}
+        self.position = 0
+        self.add(labels)
+
+    def add(self, labels: Sequence[Label]) -> None:
+        self.ids.update(label.id for label in labels)
+        self.newest.update({(label.target, label.name, label.annotator): label.id for label in labels})
+
+
 class Curation:
     """Everything that annotators do. All methods may be called from any thread."""
 
@@ -74,6 +99,8 @@ class Curation:
         self.datasets = Datasets(home, store, self.tagsets)
         self.uploads = Uploads(home, store)
         self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._labels_index: _Index | None = None
         self._next_seq: int | None = None
         self._parts: OrderedDict[str, frozenset[Part]] = OrderedDict()
 
@@ -83,21 +110,16 @@ class Curation:
         Raises BadInput or UnknownName for a statement that does not fit, LabelConflict (with the value that stands)
         when a newer one than `seen` is there, Refused when an id was used for another statement.
         """
-        with self._lock:
-            answers: list[StoredLabel] = []
-            fresh: dict[str, Label] = {}
-            for request in requests:
-                request = request.model_copy(update={"annotator": check_annotator(request.annotator)})
-                known = fresh.get(request.id) or self._known(request.id)
-                if known is None:
-                    known = fresh[request.id] = self._checked(request, fresh)
-                    answers.append(StoredLabel(label=known, is_new=True))
-                elif same_statement(known, request):
-                    answers.append(StoredLabel(label=known, is_new=False))
-                else:
-                    raise Refused(f"The label id {request.id!r} was used for another statement. Make a new id.")
-            self._append(list(fresh.values()))
-        return answers
+        mine = _Waiting(requests)
+        self._waiting.append(mine)
+        with (
+            self._lock
+        ):  # Who comes first stores what has gathered meanwhile: many annotators, one write to the disk.
+            if not mine.is_done:
+                self._store_waiting()
+        if mine.error is not None:
+            raise mine.error
+        return mine.answers
 
     def labels(
         self,
@@ -181,6 +203,35 @@ class Curation:
         )
         return self.label([request])[0]
 
+    def _store_waiting(self) -> None:
+        """Check and store every waiting request; those that are refused do not touch the others."""
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        fresh: dict[str, Label] = {}
+        for waiting in batch:
+            own: dict[str, Label] = {}
+            try:
+                waiting.answers = [self._answer(request, {**fresh, **own}, own) for request in waiting.requests]
+                fresh |= own
+            except Exception as error:
+                waiting.error = error
+        try:
+            self._append(list(fresh.values()))
+        except Exception as error:
+            for waiting in batch:
+                waiting.error = waiting.error or error
+        for waiting in batch:
+            waiting.is_done = True
+
+    def _answer(self, request: LabelRequest, fresh: dict[str, Label], own: dict[str, Label]) -> StoredLabel:
+        request = request.model_copy(update={"annotator": check_annotator(request.annotator)})
+        known = fresh.get(request.id) or self._known(request.id)
+        if known is None:
+            label = own[request.id] = self._checked(request, fresh)
+            return StoredLabel(label=label, is_new=True)
+        if not same_statement(known, request):
+            raise Refused(f"The label id {request.id!r} was used for another statement. Make a new id.")
+        return StoredLabel(label=known, is_new=False)
+
     def _checked(self, request: LabelRequest, fresh: dict[str, Label]) -> Label:
         self._check_seen(request, fresh)
         if request.undoes is not None:
@@ -193,22 +244,17 @@ class Curation:
     def _check_seen(self, request: LabelRequest, fresh: dict[str, Label]) -> None:
         if "seen" not in request.model_fields_set:
             return
-        conditions: dict[str, str | int] = {"part": request.target.part, "name": request.name}
-        if request.target.trial is not None:
-            conditions["trial"] = request.target.trial
-        if request.target.turn is not None:
-            conditions["turn"] = request.target.turn
-        given = {**conditions, "annotator": request.annotator}
-        history = [*self.store.labels(request.target.episode_id, **given)]
-        history += [
-            label
-            for label in fresh.values()
-            if (label.target, label.name, label.annotator) == (request.target, request.name, request.annotator)
-        ]
-        newest = history[-1].id if history else None
+        key = (request.target, request.name, request.annotator)
+        in_batch = [label.id for label in fresh.values() if (label.target, label.name, label.annotator) == key]
+        newest = in_batch[-1] if in_batch else self._index().newest.get(key)
         if newest != request.seen:
-            standing = self.store.current_labels(request.target.episode_id, **given)
-            raise LabelConflict(standing[-1] if standing else None)
+            standing = self._standing(request)
+            raise LabelConflict(fresh.get(standing.id, standing) if standing else None)
+
+    def _standing(self, request: LabelRequest) -> Label | None:
+        """The label of the request's target, name and annotator that stands."""
+        labels = self.store.current_labels(request.target.episode_id, name=request.name, annotator=request.annotator)
+        return next((label for label in labels if label.target == request.target), None)
 
     def _check_undo(self, request: LabelRequest, fresh: dict[str, Label]) -> None:
         undone = fresh.get(str(request.undoes)) or self._known(str(request.undoes))
@@ -236,7 +282,19 @@ class Curation:
         return parts
 
     def _known(self, id_: str) -> Label | None:
-        return next(iter(self.store.labels(id=id_)), None)
+        return next(iter(self.store.labels(id=id_)), None) if id_ in self._index().ids else None
+
+    def _index(self) -> _Index:
+        """What is known of all labels; read again when others wrote labels since (an import, a script)."""
+        position = self.store.last_position()
+        if self._labels_index is None or position != self._labels_index.position:
+            index = self._labels_index
+            kinds = {event.kind for event in self.store.events_since(index.position, limit=1000)} if index else set()
+            if index is None or "label_made" in kinds or position - index.position > 1000:
+                index = self._labels_index = _Index(self.store.labels())
+            index.position = position
+            return index
+        return self._labels_index
 
     def _append(self, labels: Sequence[Label]) -> None:
         if not labels:
@@ -253,3 +311,7 @@ class Curation:
             self._next_seq = None  # Whether it was stored is not known; ask again before the next one.
             raise
         self._next_seq += len(labels)
+        index = self._labels_index
+        if index is not None:
+            index.add(labels)
+            index.position = self.store.last_position()

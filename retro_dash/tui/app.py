@@ -12,6 +12,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from data.errors import RetroDashError
 from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
 from retro_dash.tui.curate import CuratePlace
@@ -78,6 +79,9 @@ class RetroDash(App[None]):
         except HubLost:
             self._look_now.set()
             raise
+        except (ValueError, KeyError, TypeError) as error:
+            words = f"The hub answered something unexpected ({error}). Is it of another version than this terminal?"
+            raise RetroDashError(words) from error
 
     @work(exclusive=True, group="hub")
     async def watch_hub(self) -> None:

@@ -98,7 +98,11 @@ class EpisodesPlace(Place):
         self.show_rows()
 
     def _refresh_running(self) -> None:
-        if self.is_current and any(row.state == "running" for row in self.listed.rows):
+        if (
+            self.is_current
+            and not self.is_loading("list")
+            and any(row.state == "running" for row in self.listed.rows)
+        ):
             self.load()
 
     def show_rows(self) -> None:

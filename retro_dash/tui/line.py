@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from pydantic import JsonValue
@@ -17,6 +18,7 @@ class Line:
 
     def __init__(self, find: Callable[[], HubAddress | None]) -> None:
         self._find = find
+        self._lock = threading.Lock()
         self.address: HubAddress | None = None
         self.client: HubClient | None = None
 
@@ -26,13 +28,14 @@ class Line:
 
     def reach(self) -> HubClient:
         """A client of the hub that runs now. Raises HubLost when none does."""
-        if self.client is None:
-            address = self._find()
-            if address is None:
-                raise HubLost("No hub runs here any more. Start it again with: retro-dash web")
-            self.address = address
-            self.client = HubClient(address.url, address.token, TIMEOUT_SECONDS)
-        return self.client
+        with self._lock:
+            if self.client is None:
+                address = self._find()
+                if address is None:
+                    raise HubLost("No hub runs here any more. Start it again with: retro-dash web")
+                self.address = address
+                self.client = HubClient(address.url, address.token, TIMEOUT_SECONDS)
+            return self.client
 
     def status(self) -> dict[str, JsonValue]:
         """What the top bar shows; looks for a hub at another address too. Raises HubLost."""
@@ -47,6 +50,5 @@ class Line:
 
     def drop(self) -> None:
         """Forget the client, so that the next call finds the hub anew."""
-        client, self.client = self.client, None
-        if client is not None:
-            client.close()
+        # Not closed: other threads may still be using it, and its connections end with the hub.
+        self.client = None

@@ -61,6 +61,10 @@ class Place(Screen[None]):
         self.show_where()
         self.arrive()
 
+    def is_loading(self, group: str) -> bool:
+        """Whether the last answer is still on its way: asking again would only make it later."""
+        return any(one.group == group and one.node is self and one.is_running for one in self.workers)
+
     def show_where(self) -> None:
         self.query_one("#lineage", Static).update(plain(" › ".join(self.lineage())))
         self.query_one("#link", Static).update(plain(self.dash.line.url + self.page()))

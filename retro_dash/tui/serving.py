@@ -54,7 +54,7 @@ class ServingPlace(Place):
         return "/serving"
 
     def _refresh(self) -> None:
-        if self.is_current:
+        if self.is_current and not self.is_loading("adapters"):
             self.load()
 
     @work(exclusive=True, group="adapters")

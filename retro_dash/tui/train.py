@@ -103,7 +103,7 @@ class TrainPlace(Place):
     # Loading
 
     def _refresh(self) -> None:
-        if self.is_current:
+        if self.is_current and not self.is_loading("runs"):
             self.load()
 
     @work(exclusive=True, group="runs")

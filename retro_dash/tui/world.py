@@ -6,12 +6,13 @@ from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from retro_dash.tui.board import Block, Board, Line
 from retro_dash.tui.text import one_line, plain
 from retro_dash.tui.watch import view_of
 from retro_dash.tui.worlds import world
@@ -35,8 +36,9 @@ class World(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(id="budget", markup=False)
-        with VerticalScroll(id="view-box"):
-            yield Static(id="view", markup=False)
+        board = Board(id="view")
+        board.follows = False
+        yield board
         yield OptionList(id="doors", markup=False, compact=True)
 
     def show(self, state: dict[str, Any] | None, allowed: list[str]) -> None:
@@ -49,7 +51,7 @@ class World(Vertical):
         ]
         self.query_one("#budget", Static).update(Content("\n").join(meter for meter in meters if meter))
         content = world(state["episode"]["task"]["env"], view) if state and view else Content.styled(EMPTY, "$dim")
-        self.query_one("#view", Static).update(content)
+        self.query_one(Board).show([((Block("view", hanging(content)),),)])
         can_act = state is not None and state["phase"] in ("ready", "proposed") and "step" in allowed
         self._show_doors(list((view or {}).get("admissible") or []) if can_act else [])
 
@@ -67,6 +69,18 @@ class World(Vertical):
         event.stop()
         if event.option_index < len(self._actions):
             self.post_message(self.Forced(self._actions[event.option_index]))
+
+
+def hanging(content: Content) -> tuple[Line, ...]:
+    """Its lines, each with what it begins with (spaces, a sign) hanging out."""
+    lines = []
+    for line in content.split("\n", allow_blank=True):
+        text = line.plain
+        indent = len(text) - len(text.lstrip(" "))
+        has_sign = text[indent + 1 : indent + 2] == " " and not text[indent].isalnum()
+        body = line[indent + 2 :] if has_sign else line[indent:]
+        lines.append(Line(body, line[indent : indent + 1] if has_sign else Content(""), indent))
+    return tuple(lines)
 
 
 def _meter(name: str, used: int, limit: int | None) -> Content:

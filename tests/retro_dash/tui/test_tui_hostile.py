@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from conftest import Driven, Hub, terminal
+from textual.content import Content
 from textual.widgets import DataTable
 
 from data.events import (
@@ -21,6 +22,7 @@ from data.events import (
 )
 from data.types import Episode, Reflection, Run, Task, Trial, Turn
 from retro_dash.tui.text import clean
+from retro_dash.tui.world import hanging
 from retro_dash.tui.worlds import world
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -151,3 +153,10 @@ def test_a_view_that_no_panel_knows_is_drawn_as_names_and_values(env: str) -> No
     shown = world(env, {ALL: ALL, "tables": {ALL: [ALL]}, "deep": {"er": {"and": {"deeper": {"still": 1}}}}}).plain
     assert "[/nope]" in shown
     assert "\x1b" not in shown
+
+
+def test_signs_and_indents_hang_out_of_a_line_and_no_word_is_lost() -> None:
+    first, second, third = hanging(Content("◎ desk 1\n    missed: book\nplain a b"))
+    assert (first.sign.plain, first.body.plain, first.indent) == ("◎", "desk 1", 0)
+    assert (second.sign.plain, second.body.plain, second.indent) == ("", "missed: book", 4)
+    assert (third.sign.plain, third.body.plain, third.indent) == ("", "plain a b", 0)

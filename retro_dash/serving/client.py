@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ OnText = Callable[[str], None]
 ShouldStop = Callable[[], bool]
 _ATTEMPTS = 3
 _WORTH_A_RETRY = (429, 500, 502, 503, 504)
+_CONTROL = re.compile(r"([<\[])(?=[^\s<>\[\]]{1,60}[>\]])")
+"""`<|im_end|>`, `</s>`, `[INST]` and their like."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -100,7 +103,8 @@ class EngineClient:
     ) -> list[int]:
         """Ids of a text, or of messages through the model's chat template.
 
-        With `plain_content`, control tokens spelled out in the text or the messages stay ordinary text.
+        With `plain_content`, control tokens spelled out in the text or the messages stay ordinary text; for a server
+        that cannot do that, they get a space after their first character.
         """
         body: dict[str, Any] = {
             "model": model,
@@ -114,7 +118,12 @@ class EngineClient:
                 "messages": [dict(message) for message in prompt],
                 "add_generation_prompt": add_generation_prompt,
             }
-        ids: list[int] = _field(self._ask("POST", "/tokenize", body), "tokens", list, "/tokenize")
+        answer = self._ask("POST", "/tokenize", body)
+        if plain_content and not answer.get("plain_content"):
+            # A server that does not know the wish, vLLM for one, would take spelled-out control tokens for real ones.
+            changed = _defused(body)
+            answer = answer if changed == body else self._ask("POST", "/tokenize", changed)
+        ids: list[int] = _field(answer, "tokens", list, "/tokenize")
         return ids
 
     def detokenize(self, token_ids: Sequence[int], *, model: str) -> str:
@@ -348,6 +357,14 @@ def _sampling(
     if stop:
         body["stop"] = list(stop)
     return body
+
+
+def _defused(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a tokenize request with nothing in its texts that could be a control token."""
+    if "prompt" in body:
+        return {**body, "prompt": _CONTROL.sub(r"\1 ", body["prompt"])}
+    messages = [{**message, "content": _CONTROL.sub(r"\1 ", message["content"])} for message in body["messages"]]
+    return {**body, "messages": messages}
 
 
 def _field(answer: Mapping[str, Any], name: str, kind: type, path: str) -> Any:

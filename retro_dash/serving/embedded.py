@@ -157,7 +157,13 @@ def _add_token_routes(app: FastAPI, models: Models) -> None:
                 tokenizer, body.prompt or "", add_special_tokens=special, plain_content=body.plain_content
             )
         names = tokenizer.convert_ids_to_tokens(ids) if body.return_token_strs else None
-        return {"count": len(ids), "max_model_len": models.context_length, "tokens": ids, "token_strs": names}
+        return {
+            "count": len(ids),
+            "max_model_len": models.context_length,
+            "tokens": ids,
+            "token_strs": names,
+            "plain_content": body.plain_content,
+        }
 
     @app.post("/detokenize")
     def detokenize(body: protocol.DetokenizeBody) -> dict[str, str]:

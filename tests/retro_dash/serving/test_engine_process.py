@@ -105,9 +105,3 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_started(tmp_path: Path) 
         process.wait_until_ready(60)
     assert process.record is None
     process.stop()
-
-
-def test_an_embedded_engine_ends_with_its_hub(engine_process: EngineProcess) -> None:
-    assert engine_process.record is not None
-    command = engine_process.record.command
-    assert command[command.index("--die-with") + 1] == str(os.getpid())

@@ -29,6 +29,9 @@ export function drawFrame(pages, current) {
   bind("?", "This sheet", () => help.showModal());
   watchHub(engine, runs);
   watchUnsaved(unsaved);
+  // On a narrow screen the bar scrolls: the page that is shown is in sight.
+  const bar = frame.querySelector(".pages");
+  new ResizeObserver(() => (bar.scrollLeft = (bar.querySelector("[aria-current]")?.offsetLeft ?? 0) - bar.offsetLeft - 40)).observe(bar);
   return { element: frame, main, crumbs: (...parts) => showCrumbs(crumbs, parts), say: (text) => setText(live, text) };
 }
 

@@ -13,6 +13,7 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   let ahead = [];
   let work = null;
   let generation = 0;
+  let moves = 0;
   const items = new Map();
 
   /** An episode with every label that was ever said of it, unsaved ones included. */
@@ -63,11 +64,17 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
 
   const current = () => (at >= 0 ? trail[at] : null);
 
-  /** The next item, or null at the end of the queue. Raises the problem when the hub does not answer. */
+  /**
+   * The next item, null at the end of the queue, undefined when somebody went elsewhere while it was fetched. Raises the
+   * problem when the hub does not answer.
+   */
   async function next() {
+    const mine = ++moves;
     if (at < trail.length - 1) at += 1;
     else {
-      if (!ahead.length) await refill({ isNeeded: true });
+      // The first answer may be to a question from before the last verdict.
+      for (let asked = 0; !ahead.length && asked < 2; asked += 1) await refill({ isNeeded: true });
+      if (mine !== moves) return undefined;
       if (!ahead.length) return null;
       trail.push(ahead.shift());
       at = trail.length - 1;
@@ -79,6 +86,7 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
 
   function back() {
     if (at <= 0) return null;
+    moves += 1;
     at -= 1;
     remember();
     return current();
@@ -86,6 +94,7 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
 
   /** Make an episode the current item, as an undo does. */
   function visit(episodeId) {
+    moves += 1;
     const known = trail.indexOf(episodeId);
     if (known < 0) trail.splice(at + 1, 0, episodeId);
     at = known < 0 ? at + 1 : known;
@@ -106,9 +115,9 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   }
 
   async function ask(mine) {
-    // Items that were passed over without a verdict come again; they are asked for, skipped and given back.
-    const passed = trail.filter((one) => !isJudged(one)).length;
-    const page = await get("/queue", { annotator: annotator(), ...query, limit: Math.min(100, passed + AHEAD) });
+    // Items that were passed over, or whose verdict is still on its way, come again; they are skipped and given back.
+    const again = trail.filter((one) => !isJudged(one) || pending(one).length).length;
+    const page = await get("/queue", { annotator: annotator(), ...query, limit: Math.min(100, again + AHEAD + 1) });
     if (mine !== generation) return;
     const seen = new Set(trail);
     const found = page.items.map((item) => item.episode_id);
@@ -121,6 +130,9 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   function release(ids) {
     if (ids.length) post("/queue/release", { annotator: annotator(), episode_ids: ids }).catch(() => {});
   }
+
+  // What was leased ahead and never shown is free again when the page goes.
+  addEventListener("pagehide", () => ahead.length && fetch("/api/v1/queue/release", { method: "POST", keepalive: true, headers: { "content-type": "application/json" }, body: JSON.stringify({ annotator: annotator(), episode_ids: ahead }) }).catch(() => {}));
 
   return {
     load, start, next, back, visit, refill, current,

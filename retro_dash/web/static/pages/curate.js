@@ -23,6 +23,7 @@ export async function draw(frame) {
   let isBlind = store("blind") ?? false;
   let isAuto = store("auto-advance") ?? true;
   let drawing = 0;
+  let progressNow = null;
   const judged = new Set();
 
   // What is sent, and what it means for the screen.
@@ -147,7 +148,8 @@ export async function draw(frame) {
 
   async function next() {
     try {
-      await open(await queue.next());
+      const following = await queue.next();
+      if (following !== undefined) await open(following);
     } catch (problem) {
       showProblem(problem);
     }
@@ -169,6 +171,8 @@ export async function draw(frame) {
     const id = newId();
     const request = isUndo ? steps.undo(id) : steps.redo(id);
     if (!request) return turnBackOnHub(isUndo, id);
+    // Going there first: what was on its way to the screen must not cover it.
+    if (item?.episode.id !== request.target.episode_id) queue.visit(request.target.episode_id);
     const owner = item?.episode.id === request.target.episode_id ? item : await queue.load(request.target.episode_id).catch(() => null);
     send({ id, ...request }, owner);
     await goTo(request.target);
@@ -314,6 +318,7 @@ export async function draw(frame) {
   frame.main.classList.add("curate-page");
 
   function showProgress(page) {
+    progressNow = page;
     meter.value = page.total ? page.done / page.total : 0;
     setText(progress, [`${page.done.toLocaleString("en")} of ${page.total.toLocaleString("en")} done`, `${plural(page.mine, "verdict")} by you`, page.per_minute ? `${number(Math.round(page.per_minute * 10) / 10)}/min` : null, page.eta_seconds !== null && page.left_for_me ? `${duration(page.eta_seconds)} left` : `${page.left_for_me.toLocaleString("en")} left`].filter(Boolean).join(" · "));
   }
@@ -337,8 +342,8 @@ export async function draw(frame) {
     if (problem) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, problem.status === 422 ? "The filter has a mistake." : "The queue could not be read.")), h("p", {}, problem.message)));
     else if (everything.total === 0) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, "Nothing to label yet.")), h("p", {}, "Episodes come from playing, from collecting runs, and from files of other programs. Then they stand here one by one, and your verdicts become a dataset."),
       h("div", { class: "tools row" }, h("a", { class: "button primary", href: "/" }, "Play one"), button("Import a file", () => drawer.open("import")))));
-    else fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, filter && queue.place().seen === 0 ? "No episode of this filter waits for you." : "✓ This queue is done.")),
-      h("p", {}, "Every episode of it has your verdict or all that it needs. Freeze it into a dataset, or go through another filter."),
+    else fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, progressNow?.total === 0 ? "No episode matches this filter." : "✓ Nothing here waits for you.")),
+      h("p", {}, progressNow && progressNow.done + progressNow.mine < progressNow.total ? "What is left is on other people's screens, or you passed it over. Wait a little, or go through another filter." : "Every episode of this queue has its verdict. Freeze it into a dataset, or go through another filter."),
       h("div", { class: "tools row" }, button([h("kbd", {}, "⇧D"), h("span", {}, "Freeze a dataset")], () => drawer.open("datasets"), { class: "primary" }), button([h("kbd", {}, "⇧H"), h("span", {}, "Back to the last item")], () => open(queue.current())), button("All episodes", () => begin({ filter: "", order: "shuffle" })))));
     frame.say("The queue is done.");
   }

@@ -129,7 +129,9 @@ def _form(place: str, error: str = "", name: str = "", status: int = 200) -> HTM
 
 def _page(title: str, content: str, status: int = 200) -> HTMLResponse:
     page = _PAGE.format(title=title, content=content)
-    return HTMLResponse(page, status_code=status, headers={"cache-control": "no-store"})
+    # Under `no-referrer` a browser would send its forms with the origin null, which the guard refuses.
+    headers = {"cache-control": "no-store", "referrer-policy": "same-origin"}
+    return HTMLResponse(page, status_code=status, headers=headers)
 
 
 def _local(place: str) -> str:

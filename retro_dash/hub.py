@@ -30,6 +30,7 @@ from retro_dash.audit import AuditLog
 from retro_dash.guard import Guard
 from retro_dash.identity import Identity
 from retro_dash.limits import Attempts
+from retro_dash.repeats import Repeats
 from retro_dash.service import VERSION, Service
 from retro_dash.sessions import write_private
 from retro_dash.settings import Settings
@@ -67,6 +68,7 @@ def build_api(service: Service, identity: Identity, attempts: Attempts) -> FastA
     add_api(app, service)
     app.include_router(accounts_router(identity, service.settings.home), prefix="/api/v1")
     app.include_router(sign_in_router(identity, attempts))
+    app.add_middleware(Repeats)
     return app
 
 

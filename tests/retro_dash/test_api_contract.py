@@ -283,3 +283,35 @@ def test_a_stream_goes_on_from_its_cursor_and_misses_nothing(client: HubClient):
     again = client.events(first[0]["cursor"])
     assert next(again) == first[1]
     again.close()
+
+
+# Sent twice
+
+
+def started(http: TestClient, key: str, **headers: str):
+    body = {"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0006", "planner": "expert"}
+    return http.post("/api/v1/live", json=body, headers={"idempotency-key": key, **headers})
+
+
+def test_an_episode_opened_twice_with_one_key_is_one_episode(http: TestClient):
+    first, again, other = started(http, "k1"), started(http, "k1"), started(http, "k2")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert other.json()["episode_id"] != first.json()["episode_id"]
+
+
+def test_a_key_used_for_another_request_is_refused(http: TestClient):
+    first = started(http, "k3")
+    answer = http.post("/api/v1/live", json={"env": "alfworld", "task_id": "x"}, headers={"idempotency-key": "k3"})
+    assert (first.status_code, answer.status_code) == (201, 422)
+    assert "k3" in answer.json()["detail"]
+
+
+def test_a_step_sent_twice_is_played_once(http: TestClient):
+    episode = started(http, "k4").json()["episode_id"]
+    path = f"/api/v1/live/{episode}/step"
+    steps = [http.post(path, json={}, headers={"idempotency-key": "s1"}) for _ in range(2)]
+    assert [step.status_code for step in steps] == [200, 200]
+    assert steps[1].headers["idempotency-replayed"] == "true"

@@ -1,4 +1,4 @@
-"""`/api/v1/datasets`, `/imports`, `/export`: what goes in, what is frozen, what goes out."""
+"""`/api/v1/datasets`, `/imports`, `/exports`: what goes in, what is frozen, what goes out."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def datasets_router(curation: Curation) -> APIRouter:
             "export": {name: found.title for name, found in EXPORTS.items()},
         }
 
-    @router.get("/export/{format_}")
+    @router.get("/exports/{format_}")
     def export_file(
         format_: str,
         filter: str = "",  # noqa: A002 - the word of the filter language in every address

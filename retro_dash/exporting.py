@@ -16,6 +16,7 @@ from data.formats.entry import About, Entry
 from retro_dash.conversations import conversations, preferences
 
 Write = Callable[[Iterable[Entry], Path, About], int]
+HF_FILES = ("episodes.jsonl", "README.md")
 
 
 class ExportFormat(NamedTuple):
@@ -108,7 +109,8 @@ def _html(entries: Iterable[Entry], path: Path, about: About) -> int:
 def _hugging_face(entries: Iterable[Entry], path: Path, about: About) -> int:
     """A folder with the episodes and a card, which `datasets.load_dataset` opens and `retro-dash import` reads."""
     path.mkdir()
-    rows = episodes.write(entries, path / "episodes.jsonl", about)
+    data, card_file = HF_FILES
+    rows = episodes.write(entries, path / data, about)
     card = f"""---
 tags: [retro-dash, agent-trajectories]
 configs:
@@ -124,7 +126,7 @@ configs:
 - dataset hash: {about.dataset_hash or "none (exported from a filter)"}
 - tag set version: {about.tagset_version}
 """
-    (path / "README.md").write_text(card, encoding="utf-8")
+    (path / card_file).write_text(card, encoding="utf-8")
     return rows
 
 

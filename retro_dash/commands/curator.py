@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
+from zipfile import ZipFile
 
 from pydantic import BaseModel
 
@@ -20,7 +22,7 @@ from retro_dash.agreement import Agreement, agreement
 from retro_dash.client import HubClient
 from retro_dash.curation import Curation, StoredLabel
 from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
-from retro_dash.exporting import export
+from retro_dash.exporting import HF_FILES, export
 from retro_dash.labels import Change, LabelRequest
 from retro_dash.settings import Settings
 
@@ -149,9 +151,15 @@ class RemoteCurator(HubClient):
         if path.exists():
             raise BadInput(f"{path} already exists: name a new file.")
         query = _given({"filter": filter_text, "dataset": dataset})
+        content = self._ask("GET", f"/exports/{_part(format_)}", params=query).content
         part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            file.write(self._ask("GET", f"/export/{_part(format_)}", params=query).content)
+        if format_ == "hf":  # A folder travels zipped; only the files that it has are taken out.
+            part.mkdir()
+            with ZipFile(BytesIO(content)) as packed:
+                for name in HF_FILES:
+                    (part / name).write_bytes(packed.read(name))
+        else:
+            part.write_bytes(content)
         part.rename(path)
         return None
 

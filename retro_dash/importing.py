@@ -22,7 +22,7 @@ from retro_dash.ids import new_id
 from retro_dash.labels import LABEL_NAMES, part_of, parts_of
 
 T = TypeVar("T")
-BATCH = 64
+BATCH = 256
 MOST_DROPPED_SHOWN = 100
 Progress = Callable[[int], None]
 """Called with the number of episodes stored so far."""

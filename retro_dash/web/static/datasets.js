@@ -79,7 +79,7 @@ export function datasetsPanel({ query, say }) {
     try {
       const details = await get(`/datasets/${id(version.hash)}`);
       fill(more, lintElement(details.lint), h("details", {}, h("summary", { class: "small" }, "Card"), h("pre", { class: "card-text" }, details.card)),
-        h("p", { class: "small dim" }, "Export as"), h("div", { class: "chips" }, Object.entries(exports_).map(([format, title]) => h("a", { class: "chip", href: `/api/v1/export/${id(format)}?dataset=${id(version.hash)}`, download: "", title }, format))));
+        h("p", { class: "small dim" }, "Export as"), h("div", { class: "chips" }, Object.entries(exports_).map(([format, title]) => h("a", { class: "chip", href: `/api/v1/exports/${id(format)}?dataset=${id(version.hash)}`, download: "", title }, format))));
     } catch (problem) {
       fill(more, h("p", { class: "problem" }, problem.message));
     }

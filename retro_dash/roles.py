@@ -100,7 +100,7 @@ RULES: tuple[Rule, ...] = tuple(
         ("GET", "/api/v1/datasets/{old}/diff/{new}", VIEWER),
         ("GET", "/api/v1/datasets/{hash_}/training", VIEWER),
         ("GET", "/api/v1/formats", VIEWER),
-        ("GET", "/api/v1/export/{format_}", VIEWER),
+        ("GET", "/api/v1/exports/{format_}", VIEWER),
         ("POST", "/api/v1/episodes/known", VIEWER),  # A question with a long list.
         ("GET", "/api/v1/agreement", VIEWER),
         ("GET", "/api/v1/agreement/votes", VIEWER),

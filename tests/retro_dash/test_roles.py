@@ -116,7 +116,8 @@ def is_endless(path: str) -> bool:
 
 
 def test_the_document_holds_the_table(shared: Shared):
-    assert rules_table() in DOCUMENT.read_text()
+    is_there = rules_table() in DOCUMENT.read_text()
+    assert is_there, f"Replace the table at the end of docs/api.md by:\n{rules_table()}"
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -21,6 +21,8 @@ from textual.visual import Visual
 
 GUTTER = 2
 KEPT = 4000
+READABLE = 120
+"""Longer lines are hard to read, however wide the terminal is."""
 NOTHING = Content("")
 
 
@@ -195,8 +197,9 @@ class Board(ScrollView, can_focus=True):
             room = max(8, width - 1 - indent)
             [first] = self._drawn(Content(" " * (GUTTER - 1 + line.indent)) + line.sign, indent, tint)
             [blank] = self._drawn(Content(" "), indent, tint)
-            for at, body in enumerate(self._drawn(line.body, room, tint)):
-                strips.append(Strip.join([left, blank if at else first, body]).crop(0, width))
+            for at, body in enumerate(self._drawn(line.body, min(room, READABLE), tint)):
+                whole = body.extend_cell_length(room, tint.rich_style)
+                strips.append(Strip.join([left, blank if at else first, whole]).crop(0, width))
         return strips
 
     def _drawn(self, content: Content, width: int, style: Style) -> list[Strip]:

@@ -37,6 +37,7 @@ from retro_dash.tui.turns import parse_turn_key, turn_key
 VERDICTS = {"expert": "expert", "good": "success", "bad": "failure", "discard": "dim"}
 REWARDS = {1: "+1", 0: "0", -1: "−1"}
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 
 
 class CuratePlace(Place):
@@ -93,6 +94,12 @@ class CuratePlace(Place):
     def on_mount(self) -> None:
         self.query_one(Board).focus()
         self.send()
+        self.set_interval(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """What the same annotator says on another screen is shown here too."""
+        if self.is_current and not self.is_loading("labels"):
+            self.read_labels()
 
     def arrive(self) -> None:
         self.learn_words()
@@ -150,11 +157,13 @@ class CuratePlace(Place):
         if episode_id is None or self.unsent:
             return
         try:
-            self.labels = await self.dash.ask(lambda hub: hub.labels(episode_id, annotator))
+            labels = await self.dash.ask(lambda hub: hub.labels(episode_id, annotator))
         except RetroDashError as error:
             self.log.warning(str(error))
             return
-        self.show()
+        if not self.unsent and labels != self.labels and (self.episode or {}).get("id") == episode_id:
+            self.labels = labels
+            self.show()
 
     # Saying
 

@@ -22,7 +22,7 @@ from retro_dash.tui.place import Place, Table
 from retro_dash.tui.text import STATES, age, cell, number, plural, signed
 
 PAGE = 50
-REFRESH_SECONDS = 4.0
+REFRESH_SECONDS = 1.2
 SORTS = ("created", "gain", "trials", "turns", "state", "env", "task", "planner", "reflector")
 SORT_OF = {"Outcome": "state", "Env": "env", "Task": "task", "Trials": "trials", "Gain": "gain", "Planner": "planner"}
 SORT_OF |= {"Reflector": "reflector", "Turns": "turns", "Age": "created"}
@@ -47,6 +47,8 @@ class EpisodesPlace(Place):
         super().__init__()
         self.filter_text, self.sort, self.start = "", "-created", 0
         self.listed = EpisodePage(total=0, rows=())
+        self.news = 0
+        """Episodes that came since the list was loaded."""
 
     def compose_middle(self) -> ComposeResult:
         yield FilterLine()
@@ -55,7 +57,7 @@ class EpisodesPlace(Place):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-        self.set_interval(REFRESH_SECONDS, self._refresh_running)
+        self.set_interval(REFRESH_SECONDS, self._refresh)
 
     def arrive(self) -> None:
         self.load()
@@ -95,15 +97,28 @@ class EpisodesPlace(Place):
             return
         line.fail(None)
         self.tell("")
+        self.news = 0
         self.show_rows()
 
-    def _refresh_running(self) -> None:
-        if (
-            self.is_current
-            and not self.is_loading("list")
-            and any(row.state == "running" for row in self.listed.rows)
-        ):
-            self.load()
+    def _refresh(self) -> None:
+        if self.is_current and self.listed.rows and not (self.is_loading("list") or self.is_loading("refresh")):
+            self.refresh_rows()
+
+    @work(exclusive=True, group="refresh")
+    async def refresh_rows(self) -> None:
+        """Rows on the screen stay true; new episodes are announced, not pushed in under the eyes."""
+        filter_text, sort, start = self.filter_text, self.sort, self.start
+        listed = self.listed
+        try:
+            now = await self.dash.ask(lambda hub: hub.episodes(filter_text, sort, PAGE, start))
+        except RetroDashError:
+            return  # The top bar says when the hub is gone.
+        by_id = {row.id: row for row in now.rows}
+        rows = tuple(by_id.get(row.id, row) for row in listed.rows)
+        if self.listed is listed and (rows != listed.rows or now.total - listed.total != self.news):
+            self.news = now.total - listed.total
+            self.listed = EpisodePage(total=listed.total, rows=rows)
+            self.show_rows()
 
     def show_rows(self) -> None:
         self.query_one(Table).fill(self._columns(), ((row.id, self._cells(row)) for row in self.listed.rows))
@@ -111,6 +126,8 @@ class EpisodesPlace(Place):
         words = (
             f"{first:,}–{first + len(self.listed.rows) - 1:,} of {plural(total, 'episode')}, sorted by {self.sort}"
         )
+        if self.news > 0:
+            words += f" · {plural(self.news, 'new episode')}: g"
         if not self.listed.rows:
             words = (
                 "No episode matches this filter."

@@ -48,6 +48,7 @@ class ResultsPlace(Place):
                 yield ChartBox(id="by-trial")
                 with VerticalScroll(id="report-box"):
                     yield Static(id="scores", markup=False)
+                    yield Static(id="flips", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
@@ -104,10 +105,12 @@ class ResultsPlace(Place):
             words = "No evaluation has finished yet. Start one with: retro-dash evaluate"
             sentence.update(Content.styled(words, "$dim"))
             scores.update("")
+            self.query_one("#flips", Static).update("")
             return
         measure = self.measure or report["measure"]
         sentence.update(Content.styled(headline(report, measure), "bold"))
-        scores.update(Content("\n").join([table(report, measure), Content(""), *flips(report)]))
+        scores.update(table(report, measure))
+        self.query_one("#flips", Static).update(Content("\n").join(flips(report)))
         curves = []
         for number, arm in enumerate(report["arms"]):
             points = arm[measure]["best_by_trial"]

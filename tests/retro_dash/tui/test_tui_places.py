@@ -134,6 +134,30 @@ def test_verdicts_and_step_rewards_are_given_by_keys_and_taken_back(hub: Hub, pl
     asyncio.run(drive())
 
 
+def test_a_label_made_elsewhere_is_on_both_screens_within_two_seconds(hub: Hub, played: dict[str, str]) -> None:
+    target = {"episode_id": played["question"], "part": "episode"}
+    statement = {"target": target, "name": "verdict", "annotator": "lee"}
+    assert hub.address is not None
+
+    async def drive() -> None:
+        async with terminal(hub, (200, 50)) as tui:
+            await tui.press("2")
+            await tui.sees("In which town")
+            await asyncio.to_thread(client.label, [{**statement, "id": "from-elsewhere-1", "value": "discard"}])
+            await tui.sees("✎ discard", seconds=2)
+            await tui.app.switch_mode("Curate")
+            place = tui.app.screen
+            assert isinstance(place, CuratePlace)
+            place.annotator = "lee"
+            place.next(played["question"])
+            await tui.sees("verdict discard")
+            await asyncio.to_thread(client.label, [{**statement, "id": "from-elsewhere-2", "value": "expert"}])
+            await tui.sees("verdict expert", seconds=2)
+
+    with HubClient.at(hub.address) as client:
+        asyncio.run(drive())
+
+
 @pytest.fixture(scope="module")
 def evaluation(hub: Hub) -> Iterator[str]:
     """An evaluation of two arms, run to its end by a worker."""
@@ -187,16 +211,18 @@ def test_results_say_the_sentence_first_then_curve_and_table(
 def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str) -> None:
     assert hub.address is not None
     config = {"kind": "collect", "env": "alfworld", "planner": "expert", "trials": 1}
-    request = {"kind": "collect", "config": config, "split": "valid", "count": 72}
+    request = {"kind": "collect", "config": config, "split": "valid", "count": 2}
     with HubClient.at(hub.address) as client:
-        first, second, third = (client.submit_run({**request, "name": name}).id for name in ("one", "two", "three"))
+        # The first plays for minutes, so that the others wait.
+        arms = [{"name": "expert", "planner": "expert"}]
+        long = {"kind": "evaluate", "env": "alfworld", "seeds": list(range(200)), "arms": arms}
+        first = client.submit_run({"kind": "evaluate", "name": "one", "config": long, "split": "valid"}).id
+        second, third = (client.submit_run({**request, "name": name}).id for name in ("two", "three"))
 
         async def drive() -> None:
             async with terminal(hub, (160, 40)) as tui:
                 await tui.press("4")
-                await tui.until(lambda: len(client.run_queue()) == 2 or not client.run_queue(), "queue", 30)
-                if not client.run_queue():
-                    return
+                await tui.until(lambda: client.run_queue() == [second, third], "queue", 30)
                 table = tui.app.screen.query_one(DataTable)
                 await tui.until(lambda: third in table.rows)
                 table.move_cursor(row=table.get_row_index(third))

@@ -28,3 +28,15 @@ class Linear:
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
             return out
         return functional.linear(x, self._weight, self._bias)
+
+    def precise(self, x: Tensor) -> Tensor:
+        """The product as float32; with packed weights what rounding to bf16 took from it is added again.
+
+        A logit near 20 in bf16 is off by up to 0.06, and mean log-probabilities by 0.02 nats. The second product has
+        the rounded result subtracted in its accumulator, before it is rounded itself, so it holds the rest.
+        """
+        rounded = self(x)
+        if not self._packed:
+            return rounded.float()
+        rest: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, -rounded, self._weight, self._bias, "add")
+        return rounded.float().add_(rest)

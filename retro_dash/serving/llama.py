@@ -115,7 +115,7 @@ class Llama:
         self._keep(chunks, groups, steps, written)
         wanted = torch.tensor(list(_wanted_rows(chunks)), device=self.device)
         x = functional.rms_norm(x[wanted], x.shape[-1:], self.norm, self.eps)
-        return self.head(x).float()
+        return self.head.precise(x)
 
     def _queries_and_keys(self, layer: _Layer, h: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated, scaled queries (tokens, heads, head size), and (tokens, 2, kv heads, head size) to be cached."""

@@ -86,7 +86,8 @@ def check_training(store: Store, home: Path, given: dict[str, JsonValue], filter
     episodes = [store.episode(id_, with_tokens=True) for id_ in read]
     scale = len(ids) / len(read) if read else 1.0
     findings: list[Finding] = []
-    plans = {job: _plan(config.train, job, episodes, findings) for job in config.train.jobs}
+    jobs = config.train.jobs if episodes else ()
+    plans = {job: _plan(config.train, job, episodes, findings) for job in jobs}
     rate, measured = _tokens_per_second(store, config.model)
     forecast = _forecast(config, home, plans, len(ids), scale, rate)
     findings += _judge(config, home, forecast, episodes, scale, measured)

@@ -11,6 +11,7 @@ export function drawFrame(pages, current) {
   const engine = h("a", { class: "engine", href: "/serving", "aria-live": "off" });
   const runs = h("a", { class: "runs", href: "/train" });
   const unsaved = h("a", { class: "runs unsaved", href: "/curate", hidden: true });
+  const account = h("a", { class: "runs account", href: "/account", hidden: true });
   const crumbs = h("nav", { class: "crumbs", "aria-label": "Lineage" });
   const live = h("div", { class: "sr", role: "status", "aria-live": "polite" });
   const main = h("main", { id: "rd-main", class: `view view-${current.view}`, tabindex: "-1" });
@@ -21,7 +22,7 @@ export function drawFrame(pages, current) {
       h("a", { class: "brand", href: pages[0].path, "aria-label": "Retro Dash" }, h("img", { src: "/ui/favicon.svg", alt: "", width: 22, height: 22 }), h("span", {}, "Retro Dash")),
       h("nav", { class: "pages", "aria-label": "Pages" },
         pages.map((page) => h("a", { href: page.path, "aria-current": page.path === current.path ? "page" : null }, page.title))),
-      h("div", { class: "right" }, unsaved, engine, runs,
+      h("div", { class: "right" }, unsaved, engine, runs, account,
         button("◐", switchTheme, { class: "quiet icon", "aria-label": "Light or dark", title: "Light or dark" }),
         button("?", () => help.showModal(), { class: "quiet icon", "aria-label": "Keys of this page", title: "Keys of this page (?)" })),
     ),
@@ -29,10 +30,23 @@ export function drawFrame(pages, current) {
   bind("?", "This sheet", () => help.showModal());
   watchHub(engine, runs);
   watchUnsaved(unsaved);
+  showAccount(account);
   // On a narrow screen the bar scrolls: the page that is shown is in sight.
   const bar = frame.querySelector(".pages");
   new ResizeObserver(() => (bar.scrollLeft = (bar.querySelector("[aria-current]")?.offsetLeft ?? 0) - bar.offsetLeft - 40)).observe(bar);
   return { element: frame, main, crumbs: (...parts) => showCrumbs(crumbs, parts), say: (text) => setText(live, text) };
+}
+
+/** Who is signed in, and the way out; nothing where the dashboard has one owner. */
+async function showAccount(link) {
+  try {
+    const { name, role, is_owner: isOwner } = await get("/me");
+    link.hidden = isOwner;
+    setText(link, name);
+    link.title = `Signed in as ${name}, ${role}: sign out here`;
+  } catch {
+    // The state of the hub beside it says that it does not answer.
+  }
 }
 
 function showCrumbs(crumbs, parts) {

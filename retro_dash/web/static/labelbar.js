@@ -32,12 +32,11 @@ export function labelBar(acts, keysOf) {
     reflection: h("div", { class: "group", role: "group", "aria-label": "Quality of the reflection" }, QUALITIES.map((quality) => press(quality, quality, { isOn: (value) => ({ true: true, false: "no" })[(value("quality") ?? {})[quality]] ?? false }))),
   };
   const tags = h("div", { class: "group tags", role: "group", "aria-label": "Tags" });
-  const undo = press("undo", "undo");
   const redo = press("redo", "redo");
   const rewrite = press("rewrite", "rewrite");
   const element = h("section", { class: "label-bar", "aria-label": "Labels" },
     h("div", { class: "bar-line" }, where, said, h("label", { class: "note-box" }, press("note", "note", { tabIndex: -1 }), note), saved),
-    h("div", { class: "bar-line bar-keys" }, verdicts, h("div", { class: "special" }, Object.values(special)), h("div", { class: "group bar-end" }, rewrite, undo, redo, press("next", "next", { class: "key primary" }))),
+    h("div", { class: "bar-line bar-keys" }, verdicts, h("div", { class: "special" }, Object.values(special)), h("div", { class: "group bar-end" }, rewrite, press("undo", "undo"), redo, press("next", "next", { class: "key primary" }))),
     tags);
 
   let noteTarget = null;
@@ -69,7 +68,7 @@ export function labelBar(acts, keysOf) {
     const mine = value("tags") ?? [];
     for (const chip of tags.children) chip.setAttribute("aria-pressed", String(mine.includes(chip.dataset.tag)));
     setEnabled(rewrite, target.part === "turn" || target.part === "reflection");
-    setEnabled(undo, count.undoable > 0);
+    // The hub knows older steps than this browser, so undo is always worth a try.
     setEnabled(redo, count.redoable > 0);
     if (document.activeElement !== note) {
       noteTarget = target;

@@ -31,6 +31,7 @@ export function openOutbox({ onSaved, onRefused, onState }) {
   let work = null;
   let timer = 0;
   let order = 0;
+  const empties = [];
 
   function tell() {
     onState({ unsaved: waiting.size, line, detail, isKept });
@@ -52,6 +53,7 @@ export function openOutbox({ onSaved, onRefused, onState }) {
 
   function drop(id) {
     waiting.delete(id);
+    if (!waiting.size) empties.splice(0).forEach((done) => done());
     try {
       localStorage.removeItem(PREFIX + id);
     } catch {
@@ -109,7 +111,7 @@ export function openOutbox({ onSaved, onRefused, onState }) {
 
   addEventListener("online", flush);
   document.addEventListener("visibilitychange", () => document.hidden || flush());
-  return { add, flush, has: (id) => waiting.has(id), requests: () => [...waiting.values()].map((entry) => entry.request), get size() { return waiting.size; }, start: () => { tell(); if (waiting.size) flush(); } };
+  return { add, flush, has: (id) => waiting.has(id), whenEmpty: () => (waiting.size ? new Promise((done) => empties.push(done)) : Promise.resolve()), requests: () => [...waiting.values()].map((entry) => entry.request), get size() { return waiting.size; }, start: () => { tell(); if (waiting.size) flush(); } };
 }
 
 const isTemporary = (status) => status === 0 || status === 401 || status === 403 || status === 408 || status === 429 || status >= 500;

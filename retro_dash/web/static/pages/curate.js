@@ -1,18 +1,18 @@
 // Curate: one item of a queue at a time, everything about it on the screen, labelled with the keyboard alone.
 
 import { get, post } from "../api.js";
-import { button, fill, h, number, plural, setText, store } from "../dom.js";
+import { keysOfCurate } from "../curatekeys.js";
+import { fill, h, setText, store } from "../dom.js";
 import { drawDrawer } from "../drawer.js";
-import { filterLine } from "../filter.js";
 import { drawItem, nameOf, partsOf } from "../item.js";
 import { openKeymap } from "../keymap.js";
 import { labelBar } from "../labelbar.js";
 import { keyOf, openSteps, readLedger } from "../ledger.js";
 import { QUALITIES, VERDICTS, words } from "../marks.js";
 import { newId, openOutbox } from "../outbox.js";
+import { drawPairs } from "../pairs.js";
 import { openQueue } from "../queue.js";
-
-const ORDERS = [["shuffle", "shuffled"], ["low_reward", "worst first: low reward"], ["repeats", "worst first: repeated actions"], ["high_gain", "highest reflection gain"], ["disagreement", "most disagreement"], ["uncertainty", "model least sure"], ["newest", "newest first"]];
+import { drawQueueBar, endElement } from "../queuebar.js";
 
 export async function draw(frame) {
   const me = await get("/me").catch(() => ({ name: "owner", is_owner: true }));
@@ -23,7 +23,6 @@ export async function draw(frame) {
   let isBlind = store("blind") ?? false;
   let isAuto = store("auto-advance") ?? true;
   let drawing = 0;
-  let progressNow = null;
   const judged = new Set();
 
   // What is sent, and what it means for the screen.
@@ -31,7 +30,7 @@ export async function draw(frame) {
   const steps = openSteps(store("steps"), (kept) => store("steps", kept));
   const queue = openQueue({
     annotator: () => annotator, isJudged: (id) => judged.has(id), pending: (id) => outbox.requests().filter((one) => one.target.episode_id === id).map(asLabel),
-    onProgress: showProgress, onProblem: (problem) => (problem ? showProblem(problem) : clearProblem()),
+    onProgress: (page) => queueBar.showProgress(page), onProblem: (problem) => (problem ? showProblem(problem) : clearProblem()),
   });
 
   const at = (place = target) => ({ episode_id: item.episode.id, ...place });
@@ -123,6 +122,7 @@ export async function draw(frame) {
 
   async function open(episodeId, place = { part: "episode" }) {
     const mine = ++drawing;
+    pairs.end();
     if (episodeId === null) return showEnd();
     const loading = queue.load(episodeId);
     try {
@@ -158,9 +158,9 @@ export async function draw(frame) {
   const begin = async (query, episodeId = null) => {
     try {
       await open(await queue.start(query, episodeId));
-      lineOfFilter.fail(null);
+      queueBar.fail(null);
     } catch (problem) {
-      if (problem.status === 422) lineOfFilter.fail(problem);
+      if (problem.status === 422) queueBar.fail(problem);
       else showProblem(problem);
       if (!item) showEnd(problem);
     }
@@ -256,27 +256,17 @@ export async function draw(frame) {
     if (name === "blind") isBlind = value;
     else isAuto = value;
     store(name, value);
-    for (const [control, is] of [[autoButton, isAuto], [blindButton, isBlind]]) control.setAttribute("aria-pressed", String(is));
+    queueBar.setOptions({ isAuto, isBlind });
     if (on()) show();
   };
 
-  const KEYS = [
-    ...VERDICTS.map(([verdict], index) => ({ id: verdict, label: `Verdict: ${verdict}`, keys: String(index + 1), when: on })),
-    { id: "step1", label: "Step reward +1, then the next turn", keys: "+ =", when: on }, { id: "step0", label: "Step reward 0", keys: "0", when: on }, { id: "step-1", label: "Step reward −1", keys: "-", when: on },
-    { id: "error", label: "First error is this turn; on a trial: none", keys: "!", when: on },
-    { id: "accurate", label: "Reflection: accurate, not accurate, unmarked", keys: "a", when: on }, { id: "actionable", label: "Reflection: actionable", keys: "c", when: on }, { id: "followed", label: "Reflection: followed", keys: "f", when: on },
-    { id: "rewrite", label: "Rewrite the turn or reflection", keys: "e", when: on }, { id: "note", label: "Note", keys: "m", when: on },
-    { id: "undo", label: "Undo, on any item", keys: "u" }, { id: "redo", label: "Redo", keys: "Shift+U" },
-    { id: "next", label: "Next item", keys: "Enter" }, { id: "forward", label: "Next item", keys: "Shift+L", run: next }, { id: "back", label: "Item before", keys: "Shift+H", run: () => back() },
-    { id: "down", label: "Next part: turn, reflection, trial", keys: "j ArrowDown", run: () => move(1), when: on }, { id: "up", label: "Part before", keys: "k ArrowUp", run: () => move(-1), when: on },
-    { id: "trialNext", label: "Next trial", keys: "l ArrowRight", run: () => jump(1, "trial"), when: on }, { id: "trialBack", label: "Trial before", keys: "h ArrowLeft", run: () => jump(-1, "trial"), when: on },
-    { id: "reflection", label: "Next reflection", keys: "r", run: () => jump(1, "reflection"), when: on }, { id: "whole", label: "Whole episode", keys: "g", run: () => focus({ part: "episode" }), when: on },
-    { id: "filter", label: "Filter of the queue", keys: "/", run: () => lineOfFilter.focus() },
-    { id: "auto", label: "Auto-advance on or off", keys: "Shift+A", run: () => setOption("auto-advance", !isAuto) }, { id: "blind", label: "Blind: outcomes hidden until judged", keys: "Shift+B", run: () => setOption("blind", !isBlind) },
-    { id: "datasets", label: "Datasets", keys: "Shift+D", run: () => drawer.toggle("datasets") }, { id: "import", label: "Import a file", keys: "Shift+I", run: () => drawer.toggle("import") },
-    { id: "keys", label: "Change the keys", keys: "Shift+K", run: () => drawer.toggle("keys") }, { id: "close", label: "Close the panel; else the whole episode", keys: "Escape", run: () => drawer.close() || (on() && focus({ part: "episode" })) },
-  ].map((action) => ({ run: () => acts[action.id](), ...action }));
-  const keymap = openKeymap(KEYS, () => {
+  const go = {
+    forward: next, back, down: () => move(1), up: () => move(-1), trialNext: () => jump(1, "trial"), trialBack: () => jump(-1, "trial"), reflection: () => jump(1, "reflection"), whole: () => focus({ part: "episode" }),
+    filter: () => queueBar.focus(), auto: () => setOption("auto-advance", !isAuto), blind: () => setOption("blind", !isBlind), pair: () => pairs.start(),
+    datasets: () => drawer.toggle("datasets"), import: () => drawer.toggle("import"), keys: () => drawer.toggle("keys"), close: () => drawer.close() || (on() ? focus({ part: "episode" }) : pairs.isOn() && begin(queue.query(), queue.current())),
+    left: () => pairs.vote("left"), right: () => pairs.vote("right"), tie: () => pairs.vote("tie"),
+  };
+  const keymap = openKeymap(keysOfCurate({ acts: { ...acts, ...go }, on, inPair: () => pairs.isOn() }), () => {
     bar.showKeys();
     showTags();
   });
@@ -289,39 +279,39 @@ export async function draw(frame) {
   }
 
   // The page around it.
-  const lineOfFilter = filterLine((filter) => filter !== queue.query().filter && begin({ ...queue.query(), filter }));
-  const order = h("select", { "aria-label": "Order of the queue" }, ORDERS.map(([value, label]) => h("option", { value }, label)));
-  order.addEventListener("change", () => {
-    order.blur();
-    begin({ ...queue.query(), order: order.value });
+  const queueBar = drawQueueBar({
+    me, annotator, onQuery: (change) => begin({ ...queue.query(), ...change }), query: () => queue.query(), onPanel: (name) => drawer.toggle(name), onPair: () => pairs.start(),
+    onOption: (name, value) => setOption(name, value),
+    onAnnotator: (name) => {
+      annotator = name;
+      judged.clear();
+      begin(queue.query(), item?.episode.id);
+    },
   });
-  const autoButton = button("auto-advance", () => setOption("auto-advance", !isAuto), { class: "toggle", "aria-pressed": String(isAuto), title: "After a verdict the next item comes, after a step reward the next turn (Shift+A)" });
-  const blindButton = button("blind", () => setOption("blind", !isBlind), { class: "toggle", "aria-pressed": String(isBlind), title: "Gains, later outcomes and other people's labels stay hidden until you have judged the reflection (Shift+B)" });
-  const name = h("input", { class: "annotator", "aria-label": "You label as", value: annotator, maxlength: 80, readonly: !me.is_owner, autocomplete: "off" });
-  name.addEventListener("change", () => {
-    annotator = name.value.trim() || me.name;
-    store("annotator", annotator);
-    judged.clear();
-    begin(queue.query(), item?.episode.id);
-  });
-  const meter = h("meter", { min: 0, max: 1, value: 0, "aria-label": "Done" });
-  const progress = h("span", { class: "tabular small" }, "…");
   const problemLine = h("p", { class: "problem", role: "alert", hidden: true });
   const stage = h("div", { class: "stage-item" });
+  const pairBox = h("section", { class: "pair-vote", "aria-label": "Which advice is better?", hidden: true });
+  const pairs = drawPairs(pairBox, {
+    annotator: () => annotator, keysOf: keymap.keysOf, whenSaved: () => outbox.whenEmpty(),
+    onStart: () => {
+      drawing += 1;
+      item = null;
+      stage.hidden = bar.element.hidden = empty.hidden = true;
+      frame.crumbs({ text: "Blind votes on reflections" });
+    },
+    onVote: (place, value) => {
+      const request = { id: newId(), target: place, name: "preference", value };
+      steps.say(request);
+      send(request, null);
+    },
+    say: frame.say,
+  });
   const empty = h("div", { class: "curate-empty", hidden: true });
   const drawer = drawDrawer({ keymap, query: () => queue.query(), say: frame.say, refocus: () => view?.focus(target), onImported: () => begin(queue.query()) });
   fill(frame.main, h("h1", { class: "sr" }, "Curate"),
-    h("div", { class: "queue-bar" }, lineOfFilter.element, order, autoButton, blindButton, h("label", { class: "who-labels small" }, h("span", { class: "sign human", "aria-hidden": "true" }, "✎"), name),
-      h("div", { class: "progress" }, meter, progress),
-      h("div", { class: "group" }, button("Datasets", () => drawer.toggle("datasets"), { class: "toggle" }), button("Import", () => drawer.toggle("import"), { class: "toggle" }), button("Keys", () => drawer.toggle("keys"), { class: "toggle" }))),
-    problemLine, stage, empty, bar.element, drawer.element);
+    queueBar.element,
+    problemLine, stage, pairBox, empty, bar.element, drawer.element);
   frame.main.classList.add("curate-page");
-
-  function showProgress(page) {
-    progressNow = page;
-    meter.value = page.total ? page.done / page.total : 0;
-    setText(progress, [`${page.done.toLocaleString("en")} of ${page.total.toLocaleString("en")} done`, `${plural(page.mine, "verdict")} by you`, page.per_minute ? `${number(Math.round(page.per_minute * 10) / 10)}/min` : null, page.eta_seconds !== null && page.left_for_me ? `${duration(page.eta_seconds)} left` : `${page.left_for_me.toLocaleString("en")} left`].filter(Boolean).join(" · "));
-  }
 
   function showProblem(problem) {
     problemLine.hidden = false;
@@ -336,16 +326,10 @@ export async function draw(frame) {
     item = null;
     stage.hidden = bar.element.hidden = true;
     empty.hidden = false;
-    const { filter } = queue.query();
     const everything = await get("/episodes", { limit: 1 }).catch(() => ({ total: null }));
     if (item) return;
-    if (problem) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, problem.status === 422 ? "The filter has a mistake." : "The queue could not be read.")), h("p", {}, problem.message)));
-    else if (everything.total === 0) fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, "Nothing to label yet.")), h("p", {}, "Episodes come from playing, from collecting runs, and from files of other programs. Then they stand here one by one, and your verdicts become a dataset."),
-      h("div", { class: "tools row" }, h("a", { class: "button primary", href: "/" }, "Play one"), button("Import a file", () => drawer.open("import")))));
-    else fill(empty, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, progressNow?.total === 0 ? "No episode matches this filter." : "✓ Nothing here waits for you.")),
-      h("p", {}, progressNow && progressNow.done + progressNow.mine < progressNow.total ? "What is left is on other people's screens, or you passed it over. Wait a little, or go through another filter." : "Every episode of this queue has its verdict. Freeze it into a dataset, or go through another filter."),
-      h("div", { class: "tools row" }, button([h("kbd", {}, "⇧D"), h("span", {}, "Freeze a dataset")], () => drawer.open("datasets"), { class: "primary" }), button([h("kbd", {}, "⇧H"), h("span", {}, "Back to the last item")], () => open(queue.current())), button("All episodes", () => begin({ filter: "", order: "shuffle" })))));
-    frame.say("The queue is done.");
+    fill(empty, endElement({ problem, isHomeEmpty: everything.total === 0, progress: queueBar.progress(), onImport: () => drawer.open("import"), onDatasets: () => drawer.open("datasets"), onBack: () => open(queue.current()), onAll: () => begin({ filter: "", order: "shuffle" }) }));
+    frame.say("Nothing here waits for you.");
   }
 
   function show({ barOnly = false } = {}) {
@@ -363,16 +347,10 @@ export async function draw(frame) {
     tagSet = found;
     showTags();
   }).catch(() => {});
-  get("/filters").then(lineOfFilter.know).catch(() => {});
   const address = new URLSearchParams(location.search);
   const query = { filter: address.get("filter") ?? "", order: address.get("order") ?? "shuffle" };
-  lineOfFilter.set(query.filter);
-  order.value = query.order;
+  queueBar.set(query);
+  queueBar.setOptions({ isAuto, isBlind });
   outbox.start();
   await begin(query, address.get("episode"));
-}
-
-function duration(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 360) / 10} h`;
 }

@@ -60,7 +60,7 @@ export async function draw(frame) {
   };
 
   function shift(by) {
-    const row = list.row(view.run()?.id);
+    const row = list.row(address().get("run") ?? view.run()?.id);
     if (row?.position !== null && row) move(row.run.id, row.position + by);
   }
 

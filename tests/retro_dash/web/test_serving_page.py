@@ -1,0 +1,76 @@
+"""The Serving page in a real browser, on the real hub with no engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import OpenPage
+from playwright.sync_api import expect
+from run_examples import SIGNED, RunSite, run_site
+from test_train_page import grave
+
+pytestmark = pytest.mark.browser
+SERVING = f"/serving?{SIGNED}"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
+    with run_site(tmp_path_factory.mktemp("home")) as site:
+        yield site
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])
+def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
+    open_page: OpenPage, hub: RunSite, width: int, theme: str
+) -> None:
+    page = open_page(SERVING, base=hub.url, width=width, theme=theme)
+    expect(page.locator(".adapter")).to_have_count(2)
+    assert grave(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_an_adapter_shows_where_it_came_from_and_what_it_scored(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(f"/serving?adapter=planner@train-done&{SIGNED}", base=hub.url)
+    card = page.locator("[data-name='planner@train-done']")
+    expect(card.locator("h2 a")).to_be_focused()
+    expect(card.locator(".lineage")).to_contain_text("outcome:solved")
+    expect(card.locator(".lineage a", has_text="run RetroAct on rooms (retroact fixed)")).to_have_attribute(
+        "href", "/train?run=train-done"
+    )
+    expect(card.locator(".scores a")).to_have_attribute("href", "/results?run=evaluate-done")
+    expect(card.locator(".scores")).to_contain_text("alfworld RetroAct: 66.67 +33.33")
+
+
+def test_with_no_engine_the_page_says_what_still_works_and_offers_no_load(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(SERVING, base=hub.url)
+    expect(page.locator(".engine-card .notice")).to_contain_text("retro-dash web --engine embedded")
+    expect(page.locator(".load").first).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_default_player_is_what_the_play_page_starts_with(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(SERVING, base=hub.url)
+    page.click("text=Make default planner")
+    expect(page.locator("text=✓ Default planner")).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(page.locator("text=✓ Default planner")).to_be_visible()
+    assert page.evaluate("JSON.parse(localStorage.getItem('retro-play')).planner") == "planner@train-done"
+
+
+def test_an_import_that_does_not_fit_is_one_sentence_and_one_that_fits_appears(
+    open_page: OpenPage, hub: RunSite, tmp_path: Path
+) -> None:
+    page = open_page(SERVING, base=hub.url, expects="409")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"\0" * 8)
+    for base in ("meta/other-7b", "models/tiny"):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        if base.startswith("meta"):
+            page.keyboard.press("i")
+            page.fill("#rd-import-folder", str(tmp_path))
+            page.fill("#rd-import-name", "theirs")
+        page.click(".importer button")
+        if base.startswith("meta"):
+            expect(page.locator(".importer .problem")).to_contain_text("made for 'other-7b'")
+    expect(page.locator("[data-name=theirs]")).to_contain_text("imported")

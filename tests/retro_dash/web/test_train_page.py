@@ -1,0 +1,270 @@
+"""The Train page in a real browser, on the real hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import OpenPage
+from playwright.sync_api import Page, expect
+from run_examples import SIGNED, RunSite, rl_metrics, run_site
+
+from data.events import MetricsLogged
+
+pytestmark = pytest.mark.browser
+SLOW = 20_000
+"""The chart library is five megabytes; a busy machine takes seconds to read it."""
+LIVE = f"/train?run=train-live&{SIGNED}"
+POINTS = "[...document.querySelectorAll('.plot')].map((plot) => plot.data.at(-1).x.length)"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
+    with run_site(tmp_path_factory.mktemp("home")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def empty_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
+    with run_site(tmp_path_factory.mktemp("empty"), with_runs=False) as site:
+        yield site
+
+
+def open_live(open_page: OpenPage, hub: RunSite, **more: object) -> Page:
+    page = open_page(LIVE, base=hub.url, **more)
+    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    return page
+
+
+def grave(page: Page) -> list[object]:
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], one["nodes"][0]["target"]) for one in found if one["impact"] in ("critical", "serious")]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])
+@pytest.mark.parametrize("path", [LIVE, f"/train?new=1&{SIGNED}"])
+def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
+    open_page: OpenPage, hub: RunSite, path: str, width: int, theme: str
+) -> None:
+    page = open_page(path, base=hub.url, width=width, theme=theme)
+    page.wait_for_selector(".chart .main-svg, .findings li")
+    page.wait_for_timeout(400)
+    assert grave(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_four_charts_that_matter_for_the_method_come_first_with_terms_by_hue_and_role_by_dash(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    page = open_live(open_page, hub)
+    titles = [
+        "Planner · loss terms",
+        "Reflector · loss terms",
+        "Importance ratio and clipped share",
+        "Gradient norms",
+    ]
+    expect(page.locator(".chart strong")).to_have_text(titles)
+    lines = page.evaluate(
+        """[...document.querySelectorAll(".plot")].slice(0, 2).map((plot) =>
+            plot.data.filter((one) => one.showlegend !== false).map((one) => [one.name, one.line.dash]))"""
+    )
+    assert lines[0] == [["IL (imitation)", "solid"], ["RL (policy gradient)", "solid"]]
+    assert lines[1] == [["IL (imitation)", "dash"], ["RL (policy gradient)", "dash"]]
+
+
+def test_curves_follow_the_worker_and_zoom_hover_and_nodes_stay(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    page.evaluate("window.node = document.querySelector('.plot')")
+    box = page.locator(".plot .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 40, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 100, steps=4)
+    page.mouse.up()
+    page.wait_for_function("node.layout.xaxis.autorange !== true")
+    zoomed = page.evaluate("[node.layout.xaxis.range, node.layout.yaxis.range]")
+    page.mouse.move(box["x"] + 120, box["y"] + 60)
+    page.wait_for_selector(".plot .hoverlayer .hovertext, .plot .hoverlayer .axistext")
+    before = page.evaluate(POINTS)
+    for step in range(121, 131):
+        hub.live.append(MetricsLogged(step=step, values=rl_metrics(step)))
+    page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}", timeout=4000)
+    assert page.evaluate("[node.layout.xaxis.range, node.layout.yaxis.range]") == zoomed
+    assert page.evaluate("node.isConnected && node === document.querySelector('.plot')")
+    assert page.locator(".plot").first.locator(".hoverlayer text").count() > 0
+    page.reload()
+    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}")
+
+
+def test_more_metrics_are_found_by_a_search_and_kept(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    page.fill("#rd-metric", "entro")
+    page.click(".more-charts >> text=Entropy")
+    expect(page.locator(".chart")).to_have_count(5)
+    page.reload()
+    expect(page.locator(".chart[data-chart=entropy]")).to_have_count(1, timeout=SLOW)
+
+
+def test_smoothing_log_and_time_change_every_chart(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    page.click("text=log axis")
+    page.click("text=by time")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.plot')].map((p) => p.layout)"
+        ".every((one) => one.yaxis.type === 'log' && one.xaxis.type === 'date')"
+    )
+    page.locator("#rd-smoothing").fill("0")
+    page.wait_for_function("document.querySelector('.plot').data.length === 2")
+
+
+def test_another_run_is_drawn_over_the_selected_one(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    page.check("[aria-label='Draw RetroAct on rooms over the others']")
+    page.wait_for_function("document.querySelector('.plot').data.some((t) => t.name.endsWith('RetroAct on rooms'))")
+    assert "with=train-done" in page.url
+
+
+def test_a_point_of_a_run_that_plays_opens_the_episodes_behind_it(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(f"/train?run=evaluate-done&{SIGNED}", base=hub.url)
+    expect(page.locator(".rollouts li")).to_have_count(24)
+    expect(page.locator(".by-trial .bar")).to_have_count(2)
+    page.click(".rollouts a >> nth=0")
+    expect(page.locator(".board .turn").first).to_be_visible()
+
+
+def test_a_run_that_learns_offline_shows_the_frozen_episodes_that_it_learns_from(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    page = open_live(open_page, hub)
+    expect(page.locator(".run-rollouts h2")).to_have_text("Trained on")
+    expect(page.locator(".rollouts li")).to_have_count(1)
+    expect(page.locator(".log")).to_contain_text("step 120")
+    page.click("text=Config, frozen")
+    expect(page.locator(".config")).to_contain_text('"method": "retroact"')
+
+
+def test_the_list_says_state_pace_and_place_and_a_hostile_name_is_only_text(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    page = open_live(open_page, hub)
+    expect(page.locator("[data-run=train-live]")).to_contain_text("to go (planner)")
+    expect(page.locator("[data-run=train-live] .spark polyline")).to_have_count(1)
+    expect(page.locator("[data-run=train-broken]")).to_contain_text("failed")
+    expect(page.locator(".run-list li").first).to_contain_text("<img src=x onerror=window.pwn=1>")
+    page.click("[data-run=train-broken] .run-link")
+    expect(page.locator(".run-view .problem")).to_contain_text("It ran out of memory")
+
+
+def test_the_queue_is_reordered_by_key(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    first, second = hub.service.jobs.queue()[:2]
+    page.click(f"[data-run='{second}'] .run-link")
+    expect(page.locator(f"[data-run='{second}']")).to_have_attribute("aria-current", "true")
+    page.keyboard.press("Shift+K")
+    expect(page.locator(".run-list li").first).to_have_attribute("data-run", second)
+    assert hub.service.jobs.queue()[:2] == [second, first]
+
+
+def test_a_collapsed_entropy_and_a_loss_that_runs_away_are_alerts(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(f"/train?run=train-done&{SIGNED}", base=hub.url)
+    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    told = page.evaluate(
+        """async () => {
+            const { alerts } = await import("/ui/metrics.js");
+            const steps = (n, f) => Array.from({ length: n }, (_, i) => f(i));
+            const curve = (name, values) => ({ name, values });
+            return alerts({ state: "running" }, [
+                curve("planner/entropy", steps(40, (i) => (i < 20 ? 1 : 0.01))),
+                curve("planner/il_loss", steps(40, (i) => (i < 20 ? 1 : 4))),
+                curve("reflector/il_loss", [1, NaN]),
+                curve("reflector/entropy", steps(40, () => 1)),
+            ]);
+        }"""
+    )
+    assert [line.split(" ")[0] for line in told] == ["planner/entropy", "planner/il_loss", "reflector/il_loss"]
+
+
+# The form -----------------------------------------------------------------------------------------------------------
+
+
+def open_form(open_page: OpenPage, hub: RunSite, expects: str = "") -> Page:
+    page = open_page(f"/train?new=1&filter=outcome:solved&{SIGNED}", base=hub.url, expects=expects)
+    expect(page.locator(".findings li").first).to_be_visible()
+    return page
+
+
+def test_the_form_checks_while_it_is_filled_and_shows_the_same_for_the_command_line(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    page = open_form(open_page, hub, expects="422")
+    expect(page.locator(".step [role=status]").first).to_have_text("12 episodes match.")
+    expect(page.locator(".command-line")).to_have_text("retro-dash train train.toml --filter outcome:solved")
+    page.click(".section summary >> text=batch")
+    page.fill("#rd-train-batch-epochs", "7")
+    page.press("#rd-train-batch-epochs", "Tab")
+    expect(page.locator(".check-panel pre")).to_contain_text("[batch]\nepochs = 7")
+    expect(page.locator(".section summary", has_text="batch")).to_contain_text("1 changed")
+    expect(page.locator(".section", has_text="batch").locator(".field", has_text="epochs")).to_contain_text("↺")
+    page.fill("#rd-train-batch-epochs", "0")
+    page.press("#rd-train-batch-epochs", "Tab")
+    expect(page.locator(".check-panel .problem")).to_contain_text("batch.epochs")
+    expect(page.locator(".start")).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_method_is_chosen_by_arrow_and_what_it_lacks_stops_the_start(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_form(open_page, hub)
+    page.focus("[data-method=sft]")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("[data-method=retroact]")).to_be_focused()
+    expect(page.locator(".findings .failure").first).to_contain_text("with log-probabilities")
+    expect(page.locator(".start")).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_double_click_starts_one_run_and_it_stands_in_the_queue(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_form(open_page, hub)
+    before = len(hub.service.jobs.queue())
+    page.fill("#rd-run-name", "pressed twice")
+    expect(page.locator(".start")).to_have_attribute("aria-disabled", "false")
+    page.dblclick(".start")
+    expect(page.locator(".run-title h1")).to_have_text("pressed twice")
+    assert len(hub.service.jobs.queue()) == before + 1
+    page.click("text=Take out of the queue")
+    expect(page.locator(".run-state")).to_contain_text("stopped")
+
+
+def test_stop_is_acknowledged_within_100_ms(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(f"/train?run={hub.service.jobs.queue()[-1]}&{SIGNED}", base=hub.url)
+    expect(page.locator(".run-state")).to_contain_text("queued")
+    waited = page.evaluate(
+        """async () => {
+            const start = performance.now();
+            document.querySelector(".run-head .button").click();
+            const said = () => document.querySelector(".run-state").textContent.includes("stopping");
+            while (!said()) await new Promise(requestAnimationFrame);
+            return performance.now() - start;
+        }"""
+    )
+    assert waited < 100
+    expect(page.locator(".run-state")).to_contain_text("stopped")
+
+
+def test_a_clone_carries_over_only_what_was_changed(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(f"/train?run=train-done&{SIGNED}", base=hub.url)
+    expect(page.locator(".run-title h1")).to_have_text("RetroAct on rooms")
+    page.keyboard.press("c")
+    expect(page.locator("#rd-run-name")).to_have_value("RetroAct on rooms, changed")
+    toml = page.locator(".check-panel pre")
+    expect(toml).to_contain_text("seed = 3")
+    assert (
+        re.sub(r"\s+", " ", toml.inner_text()).strip()
+        == 'model = "tiny" method = "retroact" preset = "fixed" seed = 3'
+    )
+
+
+def test_an_empty_page_says_what_to_do(open_page: OpenPage, empty_hub: RunSite) -> None:
+    page = open_page(f"/train?{SIGNED}", base=empty_hub.url)
+    page.click(".empty-state >> text=Train on your episodes")
+    expect(page.locator(".findings")).to_contain_text("finds no episodes")

@@ -12,8 +12,9 @@ from pydantic import JsonValue
 from data.events import MetricsLogged
 from data.types import Episode, Noun
 from retro_dash.collecting import engine_for, finished_episodes, play_arm, read_dataset_tasks
+from retro_dash.evaluation_figure import figure_html
 from retro_dash.run_config import Arm, EvaluateConfig
-from retro_dash.run_folder import EventLog, RunFolder
+from retro_dash.run_folder import EventLog, RunFolder, all_events
 from retro_dash.scores import Comparison, Interval, Scores, compare, score
 from retro_dash.settings import Settings
 
@@ -66,9 +67,10 @@ class EvaluationReport(Noun):
 def evaluate(
     config: EvaluateConfig, folder: RunFolder, events: EventLog, settings: Settings, should_stop: ShouldStop
 ) -> EvaluationReport | None:
-    """Play what is missing and write `report.json` and `report.md`; None when stopped before the end."""
+    """Play what is missing and write the report as JSON, Markdown and HTML; None when stopped before the end."""
     tasks = read_dataset_tasks(folder)
     done = finished_episodes(folder, events)
+    logged = _logged_points(folder)
     played: dict[str, list[Episode]] = {}
     with engine_for(config, config.arms, settings) as engine:
         for arm in config.arms:
@@ -78,15 +80,23 @@ def evaluate(
                     played.setdefault(arm.name, []).append(episode)
                     solved = sum(any(t.success for t in e.trials) for e in played[arm.name])
                     log.info("%s: %s of %s solved", arm.name, solved, len(played[arm.name]))
-                    values = {f"{arm.name}/solved": solved / len(played[arm.name])}
-                    events.append(MetricsLogged(step=len(played[arm.name]), values=values))
+                    name, step = f"{arm.name}/solved", len(played[arm.name])
+                    if (name, step) not in logged:
+                        events.append(MetricsLogged(step=step, values={name: solved / step}))
     if should_stop():
         return None
     report = make_report(config, folder.run_id, played)
     folder.report.write_text(report.model_dump_json(indent=2), encoding="utf-8")
     folder.report.with_suffix(".md").write_text(report.markdown(), encoding="utf-8")
+    folder.report.with_suffix(".html").write_text(figure_html(report), encoding="utf-8")
     log.info("\n%s", report.markdown())
     return report
+
+
+def _logged_points(folder: RunFolder) -> set[tuple[str, int]]:
+    """(name, step) of every metric that an earlier worker of this folder logged."""
+    bodies = (event.body for event in all_events(folder.events))
+    return {(name, body.step) for body in bodies if isinstance(body, MetricsLogged) for name in body.values}
 
 
 def make_report(config: EvaluateConfig, run_id: str, played: dict[str, list[Episode]]) -> EvaluationReport:

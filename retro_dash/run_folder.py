@@ -6,7 +6,8 @@
     runs/RUN_ID/events.jsonl     what happened, appended by the worker, ingested by the hub
     runs/RUN_ID/adapters/        what it made; each appears by a rename, its manifest written last
     runs/RUN_ID/checkpoints/     where it goes on after a stop
-    runs/RUN_ID/report.json      an evaluation's numbers
+    runs/RUN_ID/tensorboard/     the metrics again, for TensorBoard
+    runs/RUN_ID/report.json      an evaluation's numbers; report.md is the table, report.html the figure
     runs/RUN_ID/worker.json      pid and start time of the process that works on it
     runs/RUN_ID/heartbeat        touched while it works
     runs/RUN_ID/worker.log       what it printed

@@ -10,6 +10,8 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from retro_dash.agent.encode import EpisodeEncoder
 from retro_dash.agent.policy import OnText, SampledTokens, Sampling, ShouldStop
 from retro_dash.agent.prompts import Message
 from retro_dash.collecting import engine_for, finished_episodes, play_arm
+from retro_dash.event_files import EventFiles
 from retro_dash.run_config import Arm, Exploration, Playing, TrainRunConfig
 from retro_dash.run_folder import EventLog, RunFolder, all_events
 from retro_dash.serving.model import EMBEDDED_MODEL, prepare_embedded_model
@@ -66,6 +69,24 @@ class LocalTokenizer:
         raise TrainingError("This tokenizer has no model to sample from.")
 
 
+@dataclass(frozen=True)
+class Sitting:
+    """One worker's work on a training run: what it was told, and where its results go."""
+
+    config: TrainRunConfig
+    folder: RunFolder
+    events: EventLog
+    event_files: EventFiles
+    settings: Settings
+    model_dir: Path
+    should_stop: Callable[[], bool]
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.events.append(MetricsLogged(step=step, values=dict(values)))
+        self.event_files.add(step, values)
+        _print(step, values)
+
+
 def train_run(
     config: TrainRunConfig, folder: RunFolder, events: EventLog, settings: Settings, should_stop: Callable[[], bool]
 ) -> None:
@@ -76,10 +97,12 @@ def train_run(
     demonstrations = [s for episode in episodes for s in _demonstrations(episode, encoder)]
     sampled = [s for episode in episodes for s in sampled_samples(episode, age=0)]
     _log_counts(demonstrations, sampled)
-    if config.exploration is None:
-        _train_once(config.train, [*demonstrations, *sampled], model_dir, folder, events, should_stop, 0)
-        return
-    _iterate(config, config.exploration, episodes, demonstrations, model_dir, folder, events, settings, should_stop)
+    with closing(EventFiles(folder.path)) as event_files:
+        sitting = Sitting(config, folder, events, event_files, settings, model_dir, should_stop)
+        if config.exploration is None:
+            _train_once(sitting, config.train, [*demonstrations, *sampled], 0)
+        else:
+            _iterate(sitting, config.exploration, episodes, demonstrations)
 
 
 def model_folder(settings: Settings) -> Path:
@@ -119,26 +142,19 @@ def _demonstrations(episode: Episode, encoder: EpisodeEncoder) -> list[Sample]:
 
 
 def _train_once(
-    config: TrainConfig,
-    samples: Sequence[Sample],
-    model_dir: Path,
-    folder: RunFolder,
-    events: EventLog,
-    should_stop: Callable[[], bool],
-    iteration: int,
+    sitting: Sitting, config: TrainConfig, samples: Sequence[Sample], iteration: int
 ) -> Mapping[Job, Path]:
     """One call of the loop; its metrics become events, its artefacts published adapters. Empty when stopped."""
+    folder = sitting.folder
     run_dir = folder.path if iteration == 0 else folder.path / f"iteration-{iteration}"
     run_dir.mkdir(exist_ok=True)
     prefix = "" if iteration == 0 else f"iteration{iteration}/"
 
     def log_metrics(step: int, metrics: Mapping[str, float]) -> None:
-        events.append(MetricsLogged(step=step, values={prefix + name: value for name, value in metrics.items()}))
-        _print(step, metrics)
+        sitting.log_metrics(step, {prefix + name: value for name, value in metrics.items()})
 
-    outcome = train(
-        config, samples, model_dir, run_dir, log_metrics, should_stop, _last_logged(folder, config, prefix)
-    )
+    last_logged = _last_logged(folder, config, prefix)
+    outcome = train(config, samples, sitting.model_dir, run_dir, log_metrics, sitting.should_stop, last_logged)
     if outcome.was_stopped:
         return {}
     published = _published(folder)
@@ -148,62 +164,50 @@ def _train_once(
             adapter = Adapter(
                 name=name,
                 role=job,
-                base_model=model_dir.name,
+                base_model=sitting.model_dir.name,
                 path=str(path),
                 is_full_weights=not config.lora.enabled,
                 run_id=folder.run_id,
                 created_at=datetime.now(UTC),
             )
-            events.append(AdapterPublished(adapter=adapter))
+            sitting.events.append(AdapterPublished(adapter=adapter))
         log.info("Published %s at %s", name, path)
     return outcome.artefacts
 
 
 def _iterate(
-    config: TrainRunConfig,
-    exploration: Exploration,
-    episodes: Sequence[Episode],
-    demonstrations: Sequence[Sample],
-    model_dir: Path,
-    folder: RunFolder,
-    events: EventLog,
-    settings: Settings,
-    should_stop: Callable[[], bool],
+    sitting: Sitting, exploration: Exploration, episodes: Sequence[Episode], demonstrations: Sequence[Sample]
 ) -> None:
     """Algorithm 1: imitation first where no adapter is given, then explore and train in turn."""
-    adapters: dict[Job, Path] = {job: Path(path) for job, path in config.train.start_adapters.items()}
+    config = sitting.config.train
+    adapters: dict[Job, Path] = {job: Path(path) for job, path in config.start_adapters.items()}
     if not adapters:
-        imitation = TrainConfig.model_validate({**_given(config.train), "method": "sft"})
-        adapters = dict(_train_once(imitation, demonstrations, model_dir, folder, events, should_stop, 0))
+        imitation = TrainConfig.model_validate({**_given(config), "method": "sft"})
+        adapters = dict(_train_once(sitting, imitation, demonstrations, 0))
     tasks = list({episode.task.id: episode.task for episode in episodes}.values())
     for iteration in range(1, exploration.iterations + 1):
-        if should_stop() or not adapters:
+        if sitting.should_stop() or not adapters:
             return
-        explored = _explore(exploration, iteration, tasks, adapters, folder, events, settings, should_stop)
+        explored = _explore(sitting, exploration, iteration, tasks, adapters)
+        if sitting.should_stop():
+            return
         fresh = [s for episode in explored for s in sampled_samples(episode, age=0)]
-        roles = learnable_roles(fresh, config.train)
+        roles = learnable_roles(fresh, config)
         if not roles:
             raise TrainingError(
                 f"In iteration {iteration} every trial of a task earned the same reward, so there is nothing to "
                 "learn. Raise exploration.temperature or exploration.repeats, or take harder tasks."
             )
         start = {job: str(path) for job, path in adapters.items()}
-        now = config.train.model_copy(update={"start_adapters": start, "roles": roles})
-        samples = [*demonstrations, *fresh]
-        adapters |= _train_once(now, samples, model_dir, folder, events, should_stop, iteration)
+        now = config.model_copy(update={"start_adapters": start, "roles": roles})
+        adapters |= _train_once(sitting, now, [*demonstrations, *fresh], iteration)
 
 
 def _explore(
-    exploration: Exploration,
-    iteration: int,
-    tasks: Sequence[Task],
-    adapters: Mapping[Job, Path],
-    folder: RunFolder,
-    events: EventLog,
-    settings: Settings,
-    should_stop: Callable[[], bool],
+    sitting: Sitting, exploration: Exploration, iteration: int, tasks: Sequence[Task], adapters: Mapping[Job, Path]
 ) -> list[Episode]:
     """Episodes of the newest policies on training tasks, at the exploration temperature."""
+    folder, events, settings = sitting.folder, sitting.events, sitting.settings
     names = {job: f"{job}@{folder.run_id}-explore{iteration}" for job in adapters}
     planner = names.get("planner") or names.get("both") or settings.model
     reflector = names.get("reflector") or names.get("both") or settings.model
@@ -228,12 +232,20 @@ def _explore(
     with engine_for(playing, [arm], settings) as engine:
         for repeat in range(exploration.repeats):
             seed = iteration * 1000 + repeat
-            explored += play_arm(playing, arm, seed, exploration.trials, drawn, done, events, engine, should_stop)
+            explored += play_arm(
+                playing, arm, seed, exploration.trials, drawn, done, events, engine, sitting.should_stop
+            )
     solved = sum(any(trial.success for trial in episode.trials) for episode in explored)
     log.info("Exploration %s: %s of %s solved", iteration, solved, len(explored))
-    values = {"explore/solved": solved / max(1, len(explored))}
-    events.append(MetricsLogged(step=iteration, values=values))
+    if not sitting.should_stop() and iteration not in _explored(folder):
+        sitting.log_metrics(iteration, {"explore/solved": solved / max(1, len(explored))})
     return explored
+
+
+def _explored(folder: RunFolder) -> set[int]:
+    """Iterations whose exploration an earlier worker logged."""
+    bodies = (event.body for event in all_events(folder.events))
+    return {body.step for body in bodies if isinstance(body, MetricsLogged) and "explore/solved" in body.values}
 
 
 def learnable_roles(samples: Sequence[Sample], config: TrainConfig) -> tuple[Job, ...]:
@@ -283,6 +295,8 @@ def _log_counts(demonstrations: Sequence[Sample], sampled: Sequence[Sample]) -> 
 
 def _print(step: int, metrics: Mapping[str, float]) -> None:
     shown = {
-        name: value for name, value in metrics.items() if name.endswith(("loss", "tokens_per_second", "eta_seconds"))
+        name: value
+        for name, value in metrics.items()
+        if name.endswith(("loss", "solved", "tokens_per_second", "eta_seconds"))
     }
     log.info("step %s  %s", step, "  ".join(f"{name} {value:.4g}" for name, value in shown.items()))

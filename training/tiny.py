@@ -70,6 +70,8 @@ def create_model(
         num_key_value_heads=max(width // 64, 1),
         max_position_embeddings=context,
         tie_word_embeddings=True,
+        # The default of 0.02 suits wide models; here attention would hardly see its keys for thousands of steps.
+        initializer_range=width**-0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -52,6 +52,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home: Path = tmp_path_factory.mktemp("home")
     store = Store.open(home)
     kitchens = [kitchen_episode(f"ep-k{n}") for n in range(12)]
+    advice = kitchens[0].reflections[0].model_copy(update={"text": "Try every cabinet twice.", "gain": -1.0})
+    kitchens.append(kitchen_episode("ep-other", reflections=(advice,)))
     keep(store, *kitchens, question_episode("ep-q"), hostile_episode(), long_episode("ep-long", turns=130))
     service = Service(Settings(home=home), store)
     with serving(build_app(service, TOKEN)) as url:
@@ -239,6 +241,25 @@ def test_blind_hides_the_gain_and_later_outcomes_until_the_reflection_is_judged(
     press(page, "r", "a")
     expect(page.locator(".gain")).to_have_text("gain +1")
     expect(page.locator(".trial-column .outcome").last).to_be_visible()
+
+
+def test_two_reflections_are_compared_without_their_gains(curate: Callable[..., Page], api: Api) -> None:
+    page = curate("ep-k11")
+    press(page, "Shift+V")
+    expect(page.locator(".pair-vote .reflection")).to_have_count(2)
+    assert "gain" not in page.inner_text(".pair-texts")
+    better = page.locator(".pair-vote .reflection").nth(0).locator("blockquote").inner_text()
+    press(page, "1")
+    saved(page)
+    expect(page.locator(".pair-vote")).to_contain_text("1 vote so far. Where the gains differed")
+    (label,) = api.get("/labels", params={"annotator": annotator_of(page)}).json()
+    assert (label["name"], label["value"]["winner"]) == ("preference", "this")
+    voted = api.get(f"/episodes/{label['target']['episode_id']}").json()
+    assert voted["reflections"][0]["text"] == better
+    press(page, "u")
+    expect(page.locator(".where")).to_have_text("Reflection after trial 1")
+    saved(page)
+    assert standing(api, annotator_of(page)) == []
 
 
 def test_a_key_can_be_changed_and_a_taken_one_is_refused(curate: Callable[..., Page]) -> None:

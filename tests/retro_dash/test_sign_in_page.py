@@ -94,3 +94,16 @@ def test_a_page_of_another_port_changes_nothing(page: Page, tmp_path: Path):
         page.wait_for_url(f"{url}/sign-out")
         page.goto(f"{url}/account")
         assert "signed in as ann" in page.inner_text("main")
+
+
+def test_the_top_bar_says_who_is_signed_in(page: Page, tmp_path: Path):
+    Accounts(tmp_path).add("ann", Role.VIEWER, PASSWORD)
+    with hub(tmp_path, has_pages=True) as app, serving(app) as url:
+        page.goto(f"{url}/episodes")
+        page.fill("#name", "ann")
+        page.fill("#password", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".account:not([hidden])", timeout=60_000)
+        assert page.inner_text(".account") == "ann"
+        page.click(".account")
+        page.wait_for_url(f"{url}/account")

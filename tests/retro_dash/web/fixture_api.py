@@ -248,6 +248,10 @@ def make_api(episodes: Sequence[Episode], scripts: dict[str, Episode], pace: flo
             "storage": {"read_only": False},
         }
 
+    @app.get("/api/v1/me")
+    async def me() -> dict[str, Any]:
+        return {"name": "owner", "role": "admin", "is_owner": True}
+
     @app.get("/api/v1/environments")
     async def environments() -> list[dict[str, Any]]:
         known = sorted({task.env for task in tasks})

@@ -41,7 +41,7 @@ class ImportPreview(Noun):
     format: str
     title: str
     rows: int
-    """Rows that became something or were dropped for themselves; several rows may make one episode."""
+    """Rows that became something or were dropped; several may make one episode."""
     episodes: int
     same: int
     """Episodes that the file holds twice, word for word: stored once."""
@@ -101,6 +101,7 @@ def preview(path: Path, found: FileFormat, known: Callable[[Sequence[str]], set[
                 dropped.append(DroppedRow(row=item.row, reason=item.reason, excerpt=item.excerpt))
             continue
         episode = item.episode
+        sums["rows"] += item.rows
         sums["episodes"] += 1
         sums["same"] += episode.id in ids
         ids.add(episode.id)
@@ -115,7 +116,7 @@ def preview(path: Path, found: FileFormat, known: Callable[[Sequence[str]], set[
         file=path.name,
         format=found.name,
         title=found.title,
-        rows=sums["episodes"] + reasons.total(),
+        rows=sums["rows"] + reasons.total(),
         known=sum(len(known(batch)) for batch in _batches(sorted(ids), 1000)),
         environments=dict(environments.most_common()),
         dropped=reasons.total(),

@@ -171,7 +171,7 @@ def _episode(rows: list[tuple[int, Object]]) -> Found:
         ]
         whole = {**frame["episode"], "trials": trials, "reflections": reflections}
         labels = tuple(Label.model_validate(label) for label in frame.get("labels", ()))
-        return Entry(Episode.model_validate(whole), labels, number)
+        return Entry(Episode.model_validate(whole), labels, number, rows=len(rows))
     except (KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:
         reason = "the fields that Retro Dash wrote into `extra` were changed"
         return Dropped(number, reason, f"{type(error).__name__}: {str(error)[:80]}")

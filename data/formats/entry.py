@@ -30,6 +30,8 @@ class Entry:
     labels: tuple[Label, ...] = ()
     row: int = 0
     """The first of its rows, from 1."""
+    rows: int = 1
+    """How many rows it was made of."""
     notes: tuple[str, ...] = ()
     """What was understood differently from how it was written, or left out, in words that can be counted."""
 

@@ -96,7 +96,7 @@ def _room(name: str, place: int, files: Files, is_folder: bool, run: str, at: da
         source="reflexion_alfworld",
         created_at=at,
     )
-    return Entry(episode, row=place, notes=(NO_TURNS,))
+    return Entry(episode, row=place, rows=len(history), notes=(NO_TURNS,))
 
 
 def _from_folder(history: list[dict[str, Any]]) -> tuple[list[bool], Mapping[int, str]]:

@@ -95,6 +95,7 @@ def _question(question: str, rows: Rows, at: datetime) -> Iterator[Found]:
             created_at=at,
         ),
         row=played[0][0],
+        rows=len(played),
         notes=tuple(notes),
     )
 

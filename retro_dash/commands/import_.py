@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         seen: list[ImportPreview] = []
         for path in arguments.files:
             found = choose_format(path, arguments.format)
-            view = preview(path, found, store.known_episodes)
+            view = preview(path, found, store.known_episodes).model_copy(update={"file": str(path)})
             seen.append(view)
             if not arguments.json:
                 _show(view)
@@ -41,13 +42,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             done = import_file(path, found, store, arguments.name)
             print(_json_line(view, done) if arguments.json else _line(done))
     if arguments.dry_run and not arguments.json and len(seen) > 1:
-        Console().print(preview_table(seen))
+        Console(width=200).print(preview_table(seen))
     return 0 if any(view.episodes for view in seen) else 2
 
 
 def preview_table(views: Sequence[ImportPreview]) -> Table:
-    """One row a file."""
-    table = Table("file", "format", *COLUMNS)
+    """One row a file, as Markdown."""
+    table = Table("file", "format", *COLUMNS, box=MARKDOWN)
     for view in views:
         table.add_row(escape(view.file), view.format, *(str(getattr(view, name)) for name in COLUMNS))
     return table

@@ -149,13 +149,13 @@ def test_the_commands_do_the_whole_way_from_a_file_to_a_dataset_and_out(
     assert command(home, capsys, "label", "--list")[1] == []
 
 
-# Files at hand: rows that become episodes or are dropped, episodes, trials, turns, reflections, dropped.
+# Files at hand: rows, episodes, trials, turns, reflections, dropped.
 COUNTS = {
     "alfworld/retroact_sft.jsonl.gz": (607, 607, 754, 8911, 147, 0),
-    "alfworld/reflexion_base_run_logs": (89, 89, 233, 0, 102, 0),
-    "alfworld/reflexion_reflexion_run_logs": (89, 89, 207, 0, 118, 0),
-    "hotpotqa/reflexion_react_base_5_trials.jsonl.gz": (170, 67, 239, 897, 0, 103),
-    "hotpotqa/reflexion_react_reflexion_7_trials.jsonl.gz": (250, 67, 281, 1152, 177, 183),
+    "alfworld/reflexion_base_run_logs": (623, 89, 233, 0, 102, 0),
+    "alfworld/reflexion_reflexion_run_logs": (1335, 89, 207, 0, 118, 0),
+    "hotpotqa/reflexion_react_base_5_trials.jsonl.gz": (342, 67, 239, 897, 0, 103),
+    "hotpotqa/reflexion_react_reflexion_7_trials.jsonl.gz": (464, 67, 281, 1152, 177, 183),
     "intercode/sql/retroact_sft.jsonl.gz": (626, 626, 692, 3354, 66, 0),
     "intercode/sql/retroact_rl.jsonl.gz": (435, 435, 507, 2555, 72, 0),
     "intercode/sql/results_gpt-4_multiturn.jsonl.gz": (686, 686, 686, 3945, 0, 0),

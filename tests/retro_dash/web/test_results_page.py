@@ -51,7 +51,7 @@ def test_the_first_thing_is_the_sentence_then_the_curve_the_table_and_the_flips(
     expect(rows.nth(1)).to_contain_text("66.7")
     expect(page.locator(".flips h2")).to_have_text("RetroAct: 5 tasks flipped to solved, 1 broke")
     expect(page.locator(".flip-list li")).to_have_count(6)
-    expect(page.locator(".crumbs")).to_contain_text("run base against RetroAct")
+    expect(page.locator(".crumbs")).to_contain_text("run base against RetroAct", timeout=20_000)
 
 
 def test_a_flip_opens_both_episodes_side_by_side(open_page: OpenPage, hub: RunSite) -> None:
@@ -84,7 +84,7 @@ def test_the_same_tasks_again_offers_base_each_adapter_and_both_and_starts_one_r
     expect(page.locator(".eval-form [role=status]")).to_contain_text("12 episodes")
     page.fill("#rd-eval-name", "again")
     page.dblclick(".eval-form .start")
-    expect(page.locator(".going")).to_contain_text("again queued")
+    expect(page.locator(".going")).to_contain_text("again queued", timeout=20_000)
     queued = [hub.service.store.run(run_id) for run_id in hub.service.jobs.queue()]
     (mine,) = [run for run in queued if run.name == "again"]
     assert set(mine.config["adapters"]) == {"planner@train-done", "reflector@train-done"}  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ export async function draw(frame) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const report = h("section", { class: "report", "aria-label": "Report" });
   const pair = h("section", { class: "pair-view", "aria-label": "Side by side", hidden: true });
-  const form = evaluationForm({ onStarted: (run) => { frame.say("The evaluation is queued"); go({ waiting: run.id }); } });
+  const form = evaluationForm({ onStarted: (run) => { frame.say("The evaluation is queued"); go({ waiting: run.id }); watch(); } });
   const going = h("ul", { class: "going", "aria-label": "Evaluations that are not finished" });
   const table = h("section", { class: "all-results", "aria-label": "All evaluations" });
   const empty = h("div", { class: "empty-state", hidden: true }, h("p", {}, h("strong", {}, "Nothing was evaluated yet.")),
@@ -79,8 +79,9 @@ export async function draw(frame) {
     }
     if (wanted.has("run") && !shown) say("This evaluation is not finished, or is not there. Its progress is on the Train page.");
     if (!shown) return frame.crumbs({ text: "Results" });
+    const run = shown.run.id;
+    get(`/runs/${id(run)}/lineage`).then((lineage) => run === shown?.run.id && frame.crumbs({ text: "Results", href: "/results" }, ...lineageParts(lineage))).catch(() => {});
     await drawReport(report, shown, adapters);
-    frame.crumbs({ text: "Results", href: "/results" }, ...lineageParts(await get(`/runs/${id(shown.run.id)}/lineage`)));
   }
 
   function drawGoing(rows) {
@@ -114,11 +115,11 @@ export async function draw(frame) {
   addEventListener("popstate", () => show().catch((error) => say(error.message)));
   try {
     await load();
-    await show();
+    await Promise.all([show(), watch()]);
   } catch (error) {
     say(error.message);
+    timer = setTimeout(watch, REFRESH_MS);
   }
-  await watch();
 }
 
 const ENVS = { hotpotqa: "HotpotQA", alfworld: "ALFWorld", intercode_sql: "InterCode SQL", intercode_bash: "InterCode Bash" };

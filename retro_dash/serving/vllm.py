@@ -8,6 +8,7 @@ prompt is split ends the whole server ("CPU Generator does not use offset").
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def vllm_launch(
     """Serves `model` (a folder) as `name` on loopback, with adapters by name and no documentation pages."""
 
     def command(port: int) -> Sequence[str]:
-        server = [str(python), "-m", "vllm.entrypoints.openai.api_server"]
+        tether = [sys.executable, "-m", "retro_dash.serving.tether", str(os.getpid())]
+        server = [*tether, str(python), "-m", "vllm.entrypoints.openai.api_server"]
         where = ["--host", "127.0.0.1", "--port", str(port), "--disable-fastapi-docs"]
         what = ["--model", model, "--served-model-name", name, "--max-num-batched-tokens", "32768"]
         adapters = ["--enable-lora", "--max-lora-rank", str(lora_rank)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -105,3 +106,23 @@ def test_what_cannot_be_prepared_is_said_and_nothing_is_started(tmp_path: Path) 
         process.wait_until_ready(60)
     assert process.record is None
     process.stop()
+
+
+def test_a_tethered_server_ends_with_its_hub_and_hands_on_its_exit_code(tmp_path: Path) -> None:
+    tether = [sys.executable, "-m", "retro_dash.serving.tether"]
+    failed = subprocess.run([*tether, str(os.getpid()), sys.executable, "-c", "raise SystemExit(7)"], check=False)
+    assert failed.returncode == 7
+    hub = """
+import os, subprocess, sys, time
+server = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+subprocess.Popen([sys.executable, "-m", "retro_dash.serving.tether", str(os.getpid()), *server])
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", hub], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        tethered = server.parent()
+        parent.send_signal(signal.SIGKILL)
+        wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+        assert tethered is not None
+        wait_for(lambda: not tethered.is_running() or tethered.status() == psutil.STATUS_ZOMBIE)

@@ -1,7 +1,7 @@
 // The bar at the bottom: what has the focus, everything that can be said of it with the key printed on it, and whether
 // the hub has it.
 
-import { button, fill, h, plural, setEnabled, setText } from "./dom.js";
+import { button, fill, h, setEnabled, setText } from "./dom.js";
 import { nameOf } from "./item.js";
 import { QUALITIES, REWARDS, VERDICTS } from "./marks.js";
 
@@ -87,11 +87,11 @@ export function labelBar(acts, keysOf) {
 
   function state({ unsaved, line, detail, isKept }) {
     saved.className = `save-state small ${unsaved ? (line === "live" ? "pending" : "lost") : "saved"}`;
-    if (!unsaved) return setText(saved, "✓ all saved");
-    const kept = isKept ? "kept in this browser" : "NOT kept by this browser: stay on this page";
-    if (line === "signed-out") return void fill(saved, `✕ ${plural(unsaved, "label")} unsaved, ${kept}: `, h("a", { href: "/", target: "_blank" }, "sign in again"), " with the address that `retro-dash web` prints");
     saved.title = detail;
-    setText(saved, line === "lost" ? `✕ ${plural(unsaved, "label")} unsaved, ${kept}; the hub does not answer` : `… saving ${unsaved}`);
+    if (!unsaved) return setText(saved, "✓ all saved");
+    const kept = isKept ? "kept in this browser" : "NOT kept: stay here";
+    if (line === "signed-out") return void fill(saved, `✕ ${unsaved} unsaved: `, h("a", { href: "/", target: "_blank", title: "With the address that `retro-dash web` printed" }, "sign in again"));
+    setText(saved, line === "lost" ? `✕ ${unsaved} unsaved, ${kept}` : `… saving ${unsaved}`);
   }
 
   showKeys();

@@ -15,7 +15,7 @@ export function words(name, value) {
   }
   if (name === "step_reward") return [value > 0 ? "success" : value < 0 ? "failure" : "environment", `step ${REWARDS.find(([one]) => one === value)?.[1] ?? value}`];
   if (name === "first_error") return value === 0 ? ["success", "no error"] : ["failure", `! first error: turn ${value}`];
-  if (name === "quality") return ["human", Object.entries(value).map(([quality, holds]) => `${holds ? "✓" : "✕"} ${holds ? "" : "not "}${quality}`).join(" · ")];
+  if (name === "quality") return ["human", QUALITIES.filter((quality) => quality in value).map((quality) => (value[quality] ? `✓ ${quality}` : `✕ not ${quality}`)).join(" · ")];
   if (name === "note") return value.trim() ? ["human", `✎ ${value}`] : null;
   if (name === "rewrite") return ["human", "✎ rewritten"];
   if (name === "preference") return ["human", `A/B: ${{ this: "this one is better", other: "the other is better", tie: "a tie" }[value.winner] ?? value.winner}`];

@@ -6,9 +6,10 @@ import { fill, h, setText, store } from "../dom.js";
 import { drawDrawer } from "../drawer.js";
 import { drawItem, nameOf, partsOf } from "../item.js";
 import { openKeymap } from "../keymap.js";
+import { labelActs } from "../labelacts.js";
 import { labelBar } from "../labelbar.js";
 import { keyOf, openSteps, readLedger } from "../ledger.js";
-import { QUALITIES, VERDICTS, words } from "../marks.js";
+import { words } from "../marks.js";
 import { newId, openOutbox } from "../outbox.js";
 import { drawPairs } from "../pairs.js";
 import { openQueue } from "../queue.js";
@@ -200,57 +201,16 @@ export async function draw(frame) {
 
   // What the keys and buttons do.
   const on = () => item !== null && !stage.hidden;
-  const acts = {
-    ...Object.fromEntries(VERDICTS.map(([verdict]) => [verdict, () => toggle("verdict", verdict) && target.part === "episode" && isAuto && next()])),
-    ...Object.fromEntries([1, 0, -1].map((reward) => [`step${reward}`, () => {
-      if (target.part !== "turn") return bar.say(`Step rewards belong to turns: ${keymap.keysOf("down").split(" ")[0]} moves to the next one.`);
-      if (toggle("step_reward", reward) && isAuto) nextTurn();
-    }])),
-    ...Object.fromEntries(QUALITIES.map((quality) => [quality, () => judgeQuality(quality)])),
-    error: () => {
-      if (target.part !== "turn" && target.part !== "trial") return bar.say("The first error belongs to a turn of a trial.");
-      toggle("first_error", target.part === "turn" ? target.turn : 0, { part: "trial", trial: target.trial, turn: null });
+  const acts = labelActs({
+    target: () => target, value: (name, place = target) => ledger().value(at(place), name), say, takeBack, toggle, tell: (text) => bar.say(text), keyOf: (id) => keymap.keysOf(id).split(" ")[0],
+    isAuto: () => isAuto, next, undo: () => turnBack(true), redo: () => turnBack(false), note: () => bar.note(), refocus: () => view?.focus(target), edit: (...given) => view.edit(...given),
+    nextTurn: () => {
+      const list = parts();
+      const to = list[list.findIndex((one) => keyOf(one) === keyOf(target)) + 1];
+      if (to?.part === "turn" && to.trial === target.trial) move(1);
     },
-    rewrite: () => {
-      if (target.part !== "turn" && target.part !== "reflection") return bar.say("A turn or a reflection can be rewritten.");
-      const place = { ...target };
-      view.edit(place, ledger().value(at(place), "rewrite"), (value) => {
-        const old = ledger().value(at(place), "rewrite");
-        if (JSON.stringify(value) === JSON.stringify(old)) return;
-        if (value) say("rewrite", value, place);
-        else takeBack("rewrite", place);
-      });
-    },
-    note: () => bar.note(),
-    saveNote: (place, text) => (text.trim() ? say("note", text, place) : takeBack("note", place)),
-    refocus: () => view?.focus(target),
-    undo: () => turnBack(true),
-    redo: () => turnBack(false),
-    next,
-  };
-
-  // On to the next turn of the same trial; the last one stays.
-  function nextTurn() {
-    const list = parts();
-    const to = list[list.findIndex((one) => keyOf(one) === keyOf(target)) + 1];
-    if (to?.part === "turn" && to.trial === target.trial) move(1);
-  }
-
-  function judgeQuality(quality) {
-    if (target.part !== "reflection") return bar.say("These belong to reflections: r moves to the next one.");
-    const { [quality]: was, ...others } = ledger().value(at(), "quality") ?? {};
-    const value = was === undefined ? { ...others, [quality]: true } : was ? { ...others, [quality]: false } : others;
-    if (Object.keys(value).length) say("quality", value);
-    else takeBack("quality");
-  }
-
-  function tag(name) {
-    if (!on()) return;
-    const old = ledger().value(at(), "tags") ?? [];
-    const value = old.includes(name) ? old.filter((one) => one !== name) : [...old, name];
-    if (value.length) say("tags", value);
-    else takeBack("tags");
-  }
+  });
+  const tag = (name) => on() && acts.tag(name);
 
   const setOption = (name, value) => {
     if (name === "blind") isBlind = value;

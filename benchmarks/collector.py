@@ -36,8 +36,8 @@ from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
 from retro_dash.serving.server import TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 
-EPISODES, TURNS, TEMPERATURE = 16, 8, 0.7
-LIMITS = Limits(reply_tokens=32, malformed_in_a_row=TURNS)
+EPISODES, TURNS, TEMPERATURE = 16, 6, 0.7
+LIMITS = Limits(reply_tokens=24, malformed_in_a_row=TURNS)
 CONTEXT = 8192
 
 
@@ -118,7 +118,7 @@ def main() -> None:
         for number in range(options.rounds):
             for name, policy in policies.items():
                 rates[name].append(turns_a_minute(policy, tasks, EPISODES, number, pool))
-            rates["loop"].append(turns_a_minute(loop, tasks[2 * number : 2 * number + 2], 1, number, pool))
+            rates["loop"].append(turns_a_minute(loop, tasks[number : number + 1], 1, number, pool))
     report = {
         "cores": os.cpu_count(),
         "load": [load, os.getloadavg()[0]],

@@ -169,7 +169,8 @@ def _start_inside(
                     group.add(inner_pid)
                 for name, value in resource_limits(limits, has_cpu_limit=errors is None).items():
                     resource.prlimit(inner_pid, getattr(resource, f"RLIMIT_{name.upper()}"), (value, value))
-                os.setpriority(os.PRIO_PROCESS, inner_pid, _NICENESS)
+                current = os.getpriority(os.PRIO_PROCESS, inner_pid)
+                os.setpriority(os.PRIO_PROCESS, inner_pid, max(current, _NICENESS))
             except OSError:
                 child.kill()
                 raise

@@ -91,6 +91,7 @@ export function labelBar(acts, keysOf) {
     if (!unsaved) return setText(saved, "✓ all saved");
     const kept = isKept ? "kept in this browser" : "NOT kept: stay here";
     if (line === "signed-out") return void fill(saved, `✕ ${unsaved} unsaved: `, h("a", { href: "/", target: "_blank", title: "With the address that `retro-dash web` printed" }, "sign in again"));
+    if (line === "denied") return setText(saved, `✕ ${unsaved} unsaved: not allowed`);
     setText(saved, line === "lost" ? `✕ ${unsaved} unsaved, ${kept}` : `… saving ${unsaved}`);
   }
 

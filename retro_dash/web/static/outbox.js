@@ -20,7 +20,8 @@ function readAll() {
 
 /**
  * `onSaved(labels)` for what the hub has stored, `onRefused(request, problem)` for what it never will,
- * `onState({unsaved, line, detail, isKept})` after every change; line: "live", "lost" or "signed-out".
+ * `onState({unsaved, line, detail, isKept})` after every change; line: "live", "lost", "signed-out" or
+ * "denied".
  */
 export function openOutbox({ onSaved, onRefused, onState }) {
   const waiting = new Map(readAll().map((entry) => [entry.request.id, entry]));
@@ -105,7 +106,7 @@ export function openOutbox({ onSaved, onRefused, onState }) {
   }
 
   function lost(problem) {
-    [line, detail, failures] = [problem.status === 401 || problem.status === 403 ? "signed-out" : "lost", problem.message, failures + 1];
+    [line, detail, failures] = [{ 401: "signed-out", 403: "denied" }[problem.status] ?? "lost", problem.message, failures + 1];
     tell();
   }
 

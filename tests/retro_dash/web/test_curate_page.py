@@ -216,6 +216,18 @@ def test_labels_of_a_dead_line_survive_a_reload_and_are_sent_once(curate: Callab
     assert len(api.get("/labels", params=who).json()) == 2
 
 
+def test_a_signed_out_browser_keeps_its_labels_until_somebody_signs_in(
+    curate: Callable[..., Page], api: Api, hub: str
+) -> None:
+    page = curate("ep-k5", expects="401")
+    page.context.clear_cookies()
+    press(page, "Shift+A", "4")
+    expect(page.locator(".save-state")).to_contain_text("1 unsaved: sign in again")
+    page.context.new_page().goto(f"{hub}/?token={TOKEN}")
+    saved(page)
+    assert standing(api, annotator_of(page)) == [("verdict", "discard")]
+
+
 def test_a_lost_answer_stores_the_label_once(curate: Callable[..., Page], api: Api) -> None:
     page = curate("ep-k5", expects="ERR_FAILED")
     answered = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -136,7 +136,7 @@ class HubClient:
             if answer.is_error:
                 answer.read()
                 raise _error(answer)
-            for line in answer.iter_lines():
+            for line in _lines(answer.iter_bytes()):
                 yield Episode.model_validate_json(line)
 
     def markdown(self, episode_id: str) -> str:
@@ -357,6 +357,16 @@ def _part(name: str) -> str:
 
 def _lost(url: str, error: httpx.HTTPError) -> HubLost:
     return HubLost(f"The hub at {url} does not answer ({error}). Is it still running?")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that end with a line feed; `iter_lines` of httpx also ends them at U+2028 and others that JSON may hold."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _error(answer: httpx.Response) -> RetroDashError:

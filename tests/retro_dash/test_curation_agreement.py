@@ -84,6 +84,7 @@ def test_votes_are_compared_with_the_realised_gain():
         on = target(this, "reflection", 1)
         return Label(id=f"{this}{other}{winner}", target=on, name="preference", value=value, annotator="kim", at=NOW)
 
-    votes = [vote("e1", "e2", "this"), vote("e1", "e2", "other"), vote("e2", "e1", "other"), vote("e1", "e2", "tie")]
+    votes = [vote("e1", "e2", "this"), vote("e1", "e2", "other"), vote("e1", "e2", "tie")]
+    votes += [vote("e2", "e1", "other")] * 2
     found = compare_votes([*votes, vote("e1", "e3", "this")], lambda id_, trial: gains[id_, trial])
-    assert (found.votes, found.ties, found.comparable, found.for_higher_gain) == (5, 1, 3, 2)
+    assert (found.votes, found.ties, found.comparable, found.for_higher_gain) == (6, 1, 4, 3)

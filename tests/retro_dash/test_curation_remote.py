@@ -100,3 +100,9 @@ def test_a_run_on_a_dataset_knows_its_hash_and_gets_the_labels_applied(hub: Remo
     hash_ = hub.freeze(DatasetRequest(name="first", split=Split(share=0))).hash
     lines = list(service.run_dataset("train", {}, "", None, None, 0, hash_[:8]))
     assert [json.loads(line)["id"] for line in lines] == ["e1", "e2", "e2/turn-1-2-rewrite"]
+
+
+def test_whole_episodes_may_hold_every_kind_of_line_break(hub: RemoteCurator, service: Service):
+    odd = make_episode("odd", (0.0,), ("a\u2028b", "c\x85d\u2029\x0b"))
+    fill(service.store, odd)
+    assert list(hub.whole_episodes("id:odd")) == [odd]

@@ -360,7 +360,7 @@ def _lost(url: str, error: httpx.HTTPError) -> HubLost:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines that end with a line feed; `iter_lines` of httpx also ends them at U+2028 and others that JSON may hold."""
+    """Lines that end with a line feed; `iter_lines` of httpx also ends them at U+2028, which JSON may hold."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

@@ -6,6 +6,7 @@ Ctrl-C asks the worker to save and end; the run can then be resumed with `retro-
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from data.types import Run, RunState
 from retro_dash.agent.batch import Append
 from retro_dash.ids import new_id
 from retro_dash.run_folder import RunFolder, make_run_folder, read_events
+from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
 from retro_dash.settings import Settings
 
 POLL_SECONDS = 0.3
@@ -62,7 +64,8 @@ def follow_worker(folder: RunFolder, append: Append, as_json: bool, engine_url: 
     console = Console(stderr=as_json)
     offset, state, error = 0, RunState.QUEUED, None
     with folder.log.open("ab") as log:
-        worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        environment = {**EMBEDDED_ENVIRONMENT, **os.environ}
+        worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:
         while True:
             has_ended = worker.poll() is not None

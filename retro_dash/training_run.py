@@ -97,6 +97,11 @@ def train_run(
     demonstrations = [s for episode in episodes for s in _demonstrations(episode, encoder)]
     sampled = [s for episode in episodes for s in sampled_samples(episode, age=0)]
     _log_counts(demonstrations, sampled)
+    if not demonstrations and not sampled:
+        raise TrainingError(
+            f"None of the {len(episodes)} episodes has anything to train on: no successful trial, no reflection that "
+            "the next trial proved right, no sampled tokens. Widen the dataset's filter or add expert episodes."
+        )
     with closing(EventFiles(folder.path)) as event_files:
         sitting = Sitting(config, folder, events, event_files, settings, model_dir, should_stop)
         if config.exploration is None:

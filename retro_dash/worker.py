@@ -3,7 +3,7 @@
     python -m retro_dash.worker RUN_FOLDER      (the same as `retro-dash worker RUN_FOLDER`)
 
 It may be killed at any moment and started again: it goes on after the last whole line of its events and the newest
-whole checkpoint. SIGTERM saves and ends.
+whole checkpoint. SIGTERM and Ctrl-C save and end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def work(folder: RunFolder, engine_url: str | None = None) -> RunState:
     """
     config = parse_run_config(folder.config(), str(folder.path / "config.json"))
     stopping = threading.Event()
-    with _claim(folder), _heartbeat(folder), _on_sigterm(stopping):
+    with _claim(folder), _heartbeat(folder), _on_signals(stopping):
         events = EventLog(folder)
         events.append(RunStateChanged(state=RunState.RUNNING))
         state, error = RunState.FAILED, None
@@ -146,12 +146,14 @@ def _heartbeat(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _on_sigterm(stopping: threading.Event) -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+def _on_signals(stopping: threading.Event) -> Iterator[None]:
+    """SIGTERM, and the SIGINT that Ctrl-C sends to the whole terminal, save and end."""
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(argv: list[str] | None = None) -> int:

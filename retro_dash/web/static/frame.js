@@ -65,6 +65,7 @@ function helpSheet() {
     fill(list, known().map((one) => [
       h("dt", {}, one.keys.split(" ").map((key, index) => [index ? " " : "", h("kbd", {}, key)])), h("dd", {}, one.label)]));
     show();
+    sheet.scrollTop = 0;
   };
   sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
   return sheet;

@@ -79,7 +79,7 @@ def test_collect_train_watch_serve_and_the_same_tasks_again(open_page: OpenPage,
     page.wait_for_function(f"{points} > {seen}", timeout=SLOW)
     assert page.evaluate("document.querySelector('.plot').layout.xaxis.range") == [1, 2]
     page.reload()
-    expect(page.locator(".made")).to_contain_text("Published: planner@", timeout=SLOW)
+    expect(page.locator(".made")).to_contain_text("planner@", timeout=SLOW)
     (loss,) = hub.service.store.metrics(page.url.split("run=")[1].split("&")[0], ("planner/il_loss",), 10_000)
     steps = [point.step for point in loss.points]
     assert steps == list(range(steps[0], steps[0] + len(steps)))

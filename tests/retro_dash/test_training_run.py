@@ -24,7 +24,7 @@ from run_examples import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.events import AdapterPublished, EpisodeFinished
+from data.events import AdapterPublished
 from data.types import Episode, RunState
 from retro_dash.run_folder import RunFolder, all_events
 from retro_dash.serving.local import LocalEngine
@@ -154,23 +154,6 @@ def test_twenty_kills_leave_no_gap_either(home: Home, unbroken: RunFolder) -> No
 
 
 # -- explore and train --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_exploration_plays_with_the_newest_weights_and_trains_on_what_happened(home: Home) -> None:
-    few = home[1][:6]
-    folder = make_train_run(
-        home[0],
-        few,
-        method="retroact",
-        batch={"epochs": 12, "tokens_per_step": 800, "tokens_per_pack": 2048, "max_length": 1600},
-        exploration={"iterations": 1, "trials": 2, "repeats": 3, "temperature": 1.0, "parallel": 16},
-    )
-    assert work(folder) is RunState.FINISHED, folder.log.read_text() if folder.log.is_file() else states(folder)
-    explored = [event.body for event in all_events(folder.events) if isinstance(event.body, EpisodeFinished)]
-    assert len(explored) == 6 * 3
-    assert f"planner@{folder.run_id}-1" in published(folder)
-    assert set(logged_steps(folder, "planner", "iteration1/").values()) == {1}
 
 
 def test_exploration_that_always_earns_the_same_says_so(home: Home) -> None:

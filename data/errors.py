@@ -1,16 +1,16 @@
 """The one tree of errors. A message says what happened, with which value, and what to do next.
 
-    RetroDashError
-    ├── BadInput              the caller asked for something that does not exist or does not parse   exit 2, HTTP 422
-    │   ├── UnknownName       a name that is not in a registry or the store; lists the known ones    exit 2, HTTP 404
-    │   ├── BadFile           a file is not what it should be                                        exit 2, HTTP 422
-    │   └── BadConfig         a setting or config key is wrong                                       exit 2, HTTP 422
-    ├── Refused               understood, and not allowed here or now                                exit 3, HTTP 409
-    ├── Unavailable           something this machine lacks (sandbox, GPU, extra)                     exit 4, HTTP 503
-    ├── EngineError           the model server failed, answered nonsense or is gone                  exit 5, HTTP 502
-    ├── EnvironmentCrashed    an environment broke in the middle of a trial                          exit 6, HTTP 500
-    ├── StorageError          the store cannot be opened, is full, or is newer than this program     exit 7, HTTP 507
-    └── TrainingError         a run cannot go on (NaN, no data, ratio off)                           exit 8, HTTP 500
+RetroDashError
+├── BadInput              the caller asked for something that does not exist or does not parse   exit 2, HTTP 422
+│   ├── UnknownName       a name that is not in a registry or the store; lists the known ones    exit 2, HTTP 404
+│   ├── BadFile           a file is not what it should be                                        exit 2, HTTP 422
+│   └── BadConfig         a setting or config key is wrong                                       exit 2, HTTP 422
+├── Refused               understood, and not allowed here or now                                exit 3, HTTP 409
+├── Unavailable           something this machine lacks (sandbox, GPU, extra)                     exit 4, HTTP 503
+├── EngineError           the model server failed, answered nonsense or is gone                  exit 5, HTTP 502
+├── EnvironmentCrashed    an environment broke in the middle of a trial                          exit 6, HTTP 500
+├── StorageError          the store cannot be opened, is full, or is newer than this program     exit 7, HTTP 507
+└── TrainingError         a run cannot go on (NaN, no data, ratio off)                           exit 8, HTTP 500
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from retro_dash.ids import new_id
 from retro_dash.run_config import Arm, CollectConfig, Playing
 from retro_dash.run_folder import EventLog, RunFolder, all_events
 from retro_dash.serving.engine import Engine, start_engine
-from retro_dash.serving.model import EMBEDDED_MODEL
 from retro_dash.settings import Settings
 
 log = logging.getLogger("retro_dash.worker")
@@ -133,7 +132,7 @@ def engine_for(config: Playing, arms: Sequence[Arm], settings: Settings) -> Iter
     if all(name == EXPERT or name.startswith(SCRIPTED) for name in names):
         yield None
         return
-    engine = start_engine(_with_own_model(settings))
+    engine = start_engine(settings)
     if engine is None:
         raise EngineError(f"The policies {', '.join(sorted(names))} need an engine, and the engine is set to none.")
     try:
@@ -145,12 +144,3 @@ def engine_for(config: Playing, arms: Sequence[Arm], settings: Settings) -> Iter
         yield engine
     finally:
         engine.stop()
-
-
-def _with_own_model(settings: Settings) -> Settings:
-    """A model named as in the home's models is served from its folder there, as training reads it."""
-    own = settings.home / "models" / settings.model
-    is_own = (
-        settings.model != EMBEDDED_MODEL and not Path(settings.model).is_dir() and (own / "config.json").is_file()
-    )
-    return settings.model_copy(update={"model": str(own)}) if is_own else settings

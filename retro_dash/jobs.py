@@ -38,6 +38,7 @@ from retro_dash.processes import (
 )
 from retro_dash.run_config import parse_run_config
 from retro_dash.run_folder import RunFolder, make_run_folder, read_events
+from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
 
 POLL_SECONDS = 0.5
 STALLED_SECONDS = 30.0
@@ -309,7 +310,7 @@ class Jobs:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, RUN_VARIABLE: job.folder.run_id},
+                env={**EMBEDDED_ENVIRONMENT, **os.environ, RUN_VARIABLE: job.folder.run_id},
             )
         try:
             write_identity(job.folder, job.process.pid)

@@ -40,9 +40,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         raise BadInput(f"The filter {arguments.filter!r} finds no episodes. Widen it, or collect some first.")
     with open_storage(settings) as append:
         name = arguments.name or arguments.config.stem
-        run_in_foreground(
-            settings, "train", name, config, lines, append, arguments.json, dataset_hash=dataset_hash
-        )
+        run_in_foreground(settings, "train", name, config, lines, append, arguments.json, dataset_hash=dataset_hash)
     return 0
 
 

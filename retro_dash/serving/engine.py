@@ -174,11 +174,13 @@ def _embedded(settings: Settings) -> tuple[Launch, Callable[[Callable[[str], Non
 
 
 def _model_folder(settings: Settings) -> tuple[str, Callable[[Callable[[str], None]], None] | None]:
-    """The model to serve, and what has to happen before it is there. A local folder comes first, then a hub id."""
-    if settings.model != EMBEDDED_MODEL or Path(settings.model).is_dir():
+    """The model to serve, and what has to happen before it is there: a local folder, one of the home's, a hub id."""
+    own = settings.home / "models" / settings.model
+    if Path(settings.model).is_dir():
         return settings.model, None
-    folder = settings.home / "models" / EMBEDDED_MODEL
-    return str(folder), None if is_complete(folder) else lambda progress: _prepare(settings.home, progress)
+    if settings.model == EMBEDDED_MODEL:
+        return str(own), None if is_complete(own) else lambda progress: _prepare(settings.home, progress)
+    return (str(own) if own.is_dir() else settings.model), None
 
 
 def _prepare(home: Path, progress: Callable[[str], None]) -> None:

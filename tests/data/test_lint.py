@@ -99,8 +99,8 @@ def test_too_long_is_measured_with_the_given_counter():
 
 @needs_shared
 def test_the_defects_of_retroacts_sql_imitation_rows_are_found():
-    """On the 560 + 66 rows at hand: half of the planner rows are copies, every planner row ends with its verdict, and a
-    third of the reflections is empty."""
+    """On the 560 + 66 rows at hand: half of the planner rows are copies, every planner row ends with its verdict, and
+    a third of the reflections is empty."""
     rows = list(row_texts(SHARED / "intercode/sql/retroact_sft.jsonl.gz") or ())
     planner, reflector = (lint([t for t in rows if t.role == role]) for role in ("planner", "reflector"))
     assert (planner.texts, reflector.texts) == (560, 66)

@@ -60,7 +60,7 @@ def episode(number: int, *, completion: Completion | None = None) -> Episode:
     return Episode(
         id=f"ep-{number}",
         task=Task(id=f"task-{number}", env="alfworld", split="train", instruction=f"put {number} on the shelf"),
-        planner="expert",
+        planner=completion.policy if completion else "expert",
         reflector="expert",
         trials=(trial(1, False, completion), trial(2, True, completion)),
         reflections=(Reflection(after_trial=1, text="r" * 60, author="expert", prompt="q" * 200, created_at=NOW),),

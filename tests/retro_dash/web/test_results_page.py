@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import OpenPage
+from page_runs import SIGNED, RunSite, run_site
 from playwright.sync_api import expect
-from run_examples import SIGNED, RunSite, run_site
 from test_train_page import grave
 
 pytestmark = pytest.mark.browser

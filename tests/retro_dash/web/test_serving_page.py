@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import OpenPage
+from page_runs import SIGNED, RunSite, run_site
 from playwright.sync_api import expect
-from run_examples import SIGNED, RunSite, run_site
 from test_train_page import grave
 
 pytestmark = pytest.mark.browser

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import OpenPage
+from page_runs import SIGNED, RunSite, rl_metrics, run_site
 from playwright.sync_api import Page, expect
-from run_examples import SIGNED, RunSite, rl_metrics, run_site
 
 from data.events import MetricsLogged
 

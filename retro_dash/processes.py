@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,26 @@ def tell_worker(folder: RunFolder) -> None:
 
 def kill_tree(folder: RunFolder) -> None:
     """SIGKILL to the worker and everything that it started, also what moved to a session of its own."""
-    for process in _tree(folder):
+    worker = worker_process(folder)
+    tree = _tree(folder)
+    for process in tree:
         _send(process, signal.SIGKILL)
+    _reap([process.pid for process in tree if worker is None or process.pid != worker.pid])
+
+
+def _reap(pids: list[int], seconds: float = 0.5) -> None:
+    """Wait for processes that became ours when their parent died: the sandbox makes this process adopt orphans."""
+    deadline = time.monotonic() + seconds
+    waiting = set(pids)
+    while waiting and time.monotonic() < deadline:
+        for pid in list(waiting):
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    waiting.discard(pid)
+            except ChildProcessError:  # Not ours, or not yet: its parent may be ending now.
+                if not psutil.pid_exists(pid):
+                    waiting.discard(pid)
+        time.sleep(0.01)
 
 
 def cause_of_death(folder: RunFolder, code: int | None) -> str:

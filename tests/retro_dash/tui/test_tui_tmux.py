@@ -77,10 +77,10 @@ def test_it_starts_a_dashboard_plays_in_16_colours_and_leaves_the_dashboard_runn
     coloured = tmux.screen("-e")
     assert "38;2;" not in coloured, "true colours on a terminal of 16"
     tmux.press("C-q")
-    left = tmux.sees("The dashboard goes on at http://127.0.0.1:", "kill ")
+    left = tmux.sees("The dashboard goes on at http://127.0.0.1:", "Stop it with").replace("\n", "")
     running = find_hub(home)
     assert running is not None
-    assert str(running.pid) in left
+    assert f"kill {running.pid}" in left
 
 
 def test_without_a_terminal_it_says_what_to_use_instead(tmp_path: Path) -> None:

@@ -267,9 +267,10 @@ def test_two_reflections_are_compared_without_their_gains(curate: Callable[..., 
     (label,) = api.get("/labels", params={"annotator": annotator_of(page)}).json()
     assert (label["name"], label["value"]["winner"]) == ("preference", "this")
     voted = api.get(f"/episodes/{label['target']['episode_id']}").json()
-    assert voted["reflections"][0]["text"] == better
+    texts = {reflection["after_trial"]: reflection["text"] for reflection in voted["reflections"]}
+    assert texts[label["target"]["trial"]] == better
     press(page, "u")
-    expect(page.locator(".where")).to_have_text("Reflection after trial 1")
+    expect(page.locator(".where")).to_have_text(f"Reflection after trial {label['target']['trial']}")
     saved(page)
     assert standing(api, annotator_of(page)) == []
 

@@ -66,11 +66,15 @@ class Place(Screen[None]):
         return any(one.group == group and one.node is self and one.is_running for one in self.workers)
 
     def show_where(self) -> None:
-        self.query_one("#lineage", Static).update(plain(" › ".join(self.lineage())))
-        self.query_one("#link", Static).update(plain(self.dash.line.url + self.page()))
+        for lineage in self.query("#lineage").results(Static):
+            lineage.update(plain(" › ".join(self.lineage())))
+        for link in self.query("#link").results(Static):
+            link.update(plain(self.dash.line.url + self.page()))
 
     def show_status(self) -> None:
-        self.query_one(TopBar).show(self.dash.status, self.dash.is_lost, self.has_class("-narrow"))
+        """What the hub is doing; news that comes before the place is drawn is shown with the next."""
+        for bar in self.query(TopBar):
+            bar.show(self.dash.status, self.dash.is_lost, self.has_class("-narrow"))
 
     def tell(self, text: object, who: str = "failure") -> None:
         """Say something under the middle; an empty text takes it away."""
@@ -93,7 +97,8 @@ class TopBar(Horizontal):
         yield Static(id="hub", markup=False)
 
     def show(self, status: State, is_lost: bool, is_narrow: bool) -> None:
-        self.query_one("#hub", Static).update(_hub_line(status, is_lost, is_narrow))
+        for hub in self.query("#hub").results(Static):
+            hub.update(_hub_line(status, is_lost, is_narrow))
 
 
 class Tab(Static):

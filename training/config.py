@@ -71,7 +71,7 @@ class LossConfig(Section):
     """Which imitation row goes with an RL row: one of its role, redrawn each epoch, or (released) any, drawn once."""
     log_ratio_tolerance: float = Field(default=0.1, gt=0)
     """A run refuses to start when the mean |log ratio| of fresh samples is above this at step 0 (nats). Two bf16
-    implementations of the same weights differ by about 0.04; other weights by far more."""
+    implementations of the same weights differ by about 0.04."""
     rescore_behaviour: bool = False
     """Compute missing behaviour log-probabilities with the starting weights, as the released code does."""
 

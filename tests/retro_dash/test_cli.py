@@ -159,7 +159,7 @@ def test_a_home_in_use_names_the_process(tmp_path: Path):
     assert str(os.getpid()) in sentence(answer)
 
 
-def test_a_read_only_home_is_refused(tmp_path: Path):
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path):
     home = tmp_path / "file"
     home.write_text("not a folder")
     answer = retro_dash(home, "play", "--env", "hotpotqa", "--count", "1")

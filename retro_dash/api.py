@@ -18,12 +18,12 @@ from data.events import Event
 from data.rows import EpisodePage
 from data.types import Turn
 from envs.replay import ReplayReport
+from retro_dash.align import align
 from retro_dash.api_curation import curation_router
 from retro_dash.api_runs import runs_router
 from retro_dash.api_store import store_router
 from retro_dash.live import LiveEpisode, Notice
 from retro_dash.service import LiveRequest, Service
-from retro_dash.web.align import align
 
 POLL_SECONDS = 0.04
 KEEP_ALIVE_SECONDS = 15.0

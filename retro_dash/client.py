@@ -148,7 +148,7 @@ class HubClient:
         return [Turn.model_validate(turn) for turn in self._any("GET", path, params={"start": start, "stop": stop})]
 
     def alignment(self, episode_id: str) -> dict[str, JsonValue]:
-        """The episode's trials side by side, as `retro_dash.web.align.align` gives them."""
+        """The episode's trials side by side, as `retro_dash.align.align` gives them."""
         return self._json("GET", f"/episodes/{_part(episode_id)}/alignment")
 
     def replay(self, episode_id: str) -> dict[str, JsonValue]:

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from data.types import Episode, EpisodeState, Task
-from retro_dash.web.align import align
+from retro_dash.align import align
 
 FIELDS = [
     {"name": "env", "type": "word", "example": "env:alfworld", "meaning": "environment"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.types import Episode, Task, Trial, Turn
-from retro_dash.web.align import (
+from retro_dash.align import (
     align,
     align_actions,
     common_subsequence,

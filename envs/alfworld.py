@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from pydantic import JsonValue
@@ -49,6 +50,8 @@ class AlfworldOptions:
     dialect: Dialect = Dialect.MOVE
     engine: Literal["simulator", "textworld"] = "simulator"
     repeat_rule: bool = True
+    slack: int | None = None
+    """Turns a trial may take beyond the game's stored walkthrough; None leaves the task's own limit."""
 
 
 def read_options(options: Options) -> AlfworldOptions:
@@ -56,14 +59,17 @@ def read_options(options: Options) -> AlfworldOptions:
     if unknown := sorted(set(options) - set(OPTIONS)):
         raise BadConfig(f"alfworld has no option {unknown[0]!r}. Options: {', '.join(OPTIONS)}.")
     dialect, engine = options.get("dialect", "move"), options.get("engine", "simulator")
-    repeat_rule = options.get("repeat_rule", True)
+    repeat_rule, slack = options.get("repeat_rule", True), options.get("slack")
     if dialect not in list(Dialect):
         raise BadConfig(f"alfworld's dialect is {dialect!r}; it can be move or put.")
     if engine not in ("simulator", "textworld"):
         raise BadConfig(f"alfworld's engine is {engine!r}; it can be simulator or textworld.")
     if not isinstance(repeat_rule, bool):
         raise BadConfig(f"alfworld's repeat_rule is {repeat_rule!r}; it can be true or false.")
-    return AlfworldOptions(Dialect(str(dialect)), cast(Literal["simulator", "textworld"], engine), repeat_rule)
+    if slack is not None and (isinstance(slack, bool) or not isinstance(slack, int) or slack < 0):
+        raise BadConfig(f"alfworld's slack is {slack!r}; it is a number of turns from 0 up.")
+    chosen = cast(Literal["simulator", "textworld"], engine)
+    return AlfworldOptions(Dialect(str(dialect)), chosen, repeat_rule, slack)
 
 
 class AlfworldEnvironment:
@@ -158,6 +164,22 @@ def in_dialect(action: str, dialect: Dialect) -> str:
     return action
 
 
+def read_games(path: Path, options: Options) -> list[Task]:
+    """Tasks from a file or folder (`alfworld_files.read_tasks`), their turns limited by `slack` where it is given.
+
+    Raises BadFile, and BadConfig for a game without a walkthrough to count from.
+    """
+    tasks, slack = read_tasks(path, options), read_options(options).slack
+    return tasks if slack is None else [_with_limit(task, slack) for task in tasks]
+
+
+def _with_limit(task: Task, slack: int) -> Task:
+    walkthrough = task.metadata.get("walkthrough")
+    if not isinstance(walkthrough, list):
+        raise BadConfig(f"Task {task.id!r} has no walkthrough, so slack={slack} has nothing to count from.")
+    return task.model_copy(update={"turn_limit": len(walkthrough) + slack})
+
+
 def open_game(task: Task, options: Options) -> Environment:
     """Raises BadFile for a broken problem, Unavailable without the engine asked for, BadConfig for a wrong option."""
     chosen = read_options(options)
@@ -194,6 +216,7 @@ A command that cannot be done is answered `Nothing happens.` Giving the same com
 OPTIONS: Mapping[str, str] = {
     "dialect": "move (`move X to Y`, default) or put (`put X in/on Y`, the older games); both are understood",
     "engine": "simulator (default) or textworld (the official engine, needs the alfworld extra)",
+    "slack": "turns a trial may take beyond the stored walkthrough of a game from a file (default: the task's limit)",
     "repeat_rule": "true (default) ends a trial when the same action comes twice in a row; false lets it go on",
 }
 
@@ -219,7 +242,7 @@ KIND = EnvironmentKind(
     success_rule="The game is won: reward 1, else 0.",
     splits=("valid", "train"),
     bundled=bundled_tasks,
-    read=read_tasks,
+    read=read_games,
     open=open_game,
     instructions=instructions,
     expert=SearchingExpert(),

@@ -192,7 +192,8 @@ def test_hostile_actions_are_ordinary_observations(task: Task) -> None:
         ({"dialect": "old"}, "dialect is 'old'; it can be move or put"),
         ({"engine": "unity"}, "engine is 'unity'; it can be simulator or textworld"),
         ({"repeat_rule": "yes"}, "repeat_rule is 'yes'; it can be true or false"),
-        ({"turns": 9}, "no option 'turns'. Options: dialect, engine, repeat_rule"),
+        ({"turns": 9}, "no option 'turns'. Options: dialect, engine, slack, repeat_rule"),
+        ({"slack": -1}, "slack is -1; it is a number of turns from 0 up"),
     ],
 )
 def test_a_wrong_option_is_named_with_the_right_ones(options: Options, complaint: str, task: Task) -> None:
@@ -230,6 +231,18 @@ def test_rows_are_read_from_json_and_json_lines_gzipped_or_not(name: str, task: 
     environment = opened(first)
     environment.start()
     assert [environment.step(command).reward for command in plan_of(task)][-1] == 1.0
+
+
+def test_slack_limits_a_games_turns_to_its_walkthrough_and_so_many_more(tmp_path: Path) -> None:
+    walkthrough = ["go to shelf 1", "take cup 1 from shelf 1", "go to desk 1", "move cup 1 to desk 1"]
+    row = {"game_id": "g", "task": "put a cup in desk.", "pddl_problem": "(define (problem p) (:goal ()))"}
+    file = tmp_path / "games.jsonl"
+    file.write_text(json.dumps({**row, "walkthrough": walkthrough}), encoding="utf-8")
+    assert [task.turn_limit for task in KIND.read(file, {"slack": 2})] == [6]
+    assert [task.turn_limit for task in KIND.read(file, {})] == [None]
+    file.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(BadConfig, match="no walkthrough"):
+        KIND.read(file, {"slack": 2})
 
 
 def test_games_marked_unsolvable_are_left_out(task: Task, tmp_path: Path) -> None:

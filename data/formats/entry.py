@@ -58,6 +58,9 @@ class Head:
     rows: tuple[JsonValue, ...] = ()
     """The first rows that are JSON."""
     text: str = ""
+    """The first row as one short line."""
+    start: str = ""
+    """The first characters of the file, unzipped."""
 
     @property
     def first(self) -> dict[str, JsonValue]:

@@ -1,4 +1,5 @@
-"""Reflexion's HotpotQA runs: a row a trial, `trial, status, question, correct_answer, reflections, text`.
+"""Reflexion's HotpotQA runs: its text logs, or a row a trial, `trial, status, question, correct_answer, reflections,
+text`.
 
 The log prints a solved question again in every later trial; those repeats are dropped. A trial's `reflections` are
 what it was told, so what is new in the next row is the reflection after this one.
@@ -15,7 +16,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from data.formats.entry import Dropped, Entry, FileFormat, Found, Head, content_id, excerpt, file_time, task_id
-from data.formats.source import rows_of
+from data.formats.reflexion_text import HOTPOTQA, hotpotqa_rows
+from data.formats.source import look_at, rows_of
 from data.formats.transcripts import numbered_turns
 from data.types import Episode, EpisodeState, Reflection, StopReason, Task, Trial
 
@@ -25,14 +27,18 @@ Rows = list[tuple[int, dict[str, Any]]]
 
 
 def detect(head: Head) -> bool:
-    return head.first.keys() >= FIELDS
+    return head.first.keys() >= FIELDS or _is_text(head)
+
+
+def _is_text(head: Head) -> bool:
+    return HOTPOTQA.search(head.start) is not None
 
 
 def read(path: Path) -> Iterator[Found]:
     """One episode a question. Questions are known only at the end, so the rows wait in memory."""
     at = file_time(path)
     questions: dict[str, Rows] = {}
-    for number, row in rows_of(path):
+    for number, row in hotpotqa_rows(path) if _is_text(look_at(path)) else rows_of(path):
         problem = row if isinstance(row, Dropped) else _problem(number, row)
         if problem is not None:
             yield problem
@@ -65,7 +71,8 @@ def _question(question: str, rows: Rows, at: datetime) -> Iterator[Found]:
     trials = [_trial(index, row, at) for index, (_, row) in enumerate(played, 1)]
     reflections = []
     for index, ((_, before), (_, after)) in enumerate(pairwise(played), 1):
-        new = after.get("reflections", [])[len(before.get("reflections", [])) :]
+        told = after.get("reflections", [])[len(before.get("reflections", [])) :]
+        new = told or [text for text in [before.get("reflection")] if text]
         if new:
             text = "\n\n".join(new)
             gain = trials[index].reward - trials[index - 1].reward
@@ -108,7 +115,7 @@ def _trial(index: int, row: dict[str, Any], at: datetime) -> Trial:
     return Trial(
         index=index,
         prompt="",
-        opening=f"Question: {row['question']}",
+        opening=f"{row.get('context', '')}\n\nQuestion: {row['question']}".strip(),
         turns=tuple(turns),
         reward=float(success),
         success=success,
@@ -118,4 +125,4 @@ def _trial(index: int, row: dict[str, Any], at: datetime) -> Trial:
     )
 
 
-FORMAT = FileFormat("reflexion_hotpotqa", "Reflexion's HotpotQA runs (JSON lines)", detect, read)
+FORMAT = FileFormat("reflexion_hotpotqa", "Reflexion's HotpotQA runs (text log, JSON lines)", detect, read)

@@ -22,6 +22,7 @@ from data.errors import BadFile
 from data.formats.entry import Dropped, Head, excerpt
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+ZIP = "PK\x03\x04"
 LONGEST_ROW = 64 * 2**20
 WHOLE_JSON = 512 * 2**20
 """A file that is one JSON value is read whole, up to this size; JSON lines have no such limit."""
@@ -30,6 +31,7 @@ MOST_RATIO = 1100
 """Deflate cannot pack better than about 1030 : 1, so only a chain of tricks gets here."""
 DEEPEST = 100
 HEAD_ROWS = 5
+HEAD_BYTES = 4096
 Row = tuple[int, JsonValue | Dropped]
 
 
@@ -37,10 +39,16 @@ def look_at(path: Path) -> Head:
     """The head of a file or folder. Raises BadFile when there is nothing to read."""
     if path.is_dir():
         return Head(path, names=tuple(sorted(child.name for child in path.iterdir() if child.is_file())))
+    if not path.is_file():
+        raise BadFile(f"{path} is not a file. Name a file, or a folder of a format that has folders.")
+    with open_bytes(path) as file:
+        start = file.read(HEAD_BYTES).decode("utf-8", "replace")
+    if start.startswith(ZIP):
+        return Head(path, text="a zip archive", start=start)
     found = [row for _, row in islice(rows_of(path), HEAD_ROWS)]
     rows = tuple(row for row in found if not isinstance(row, Dropped))
     first = found[0] if found else ""
-    return Head(path, rows=rows, text=first.excerpt if isinstance(first, Dropped) else excerpt(first))
+    return Head(path, rows=rows, text=first.excerpt if isinstance(first, Dropped) else excerpt(first), start=start)
 
 
 def rows_of(path: Path) -> Iterator[Row]:

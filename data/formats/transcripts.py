@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from data.types import Turn
 
 _LABEL = re.compile(r"^(Thought|Action|Observation)\s*(\d+)\s*:", re.MULTILINE)
+_BARE_LABEL = re.compile(r"^(Thought|Action|Observation):", re.MULTILINE)
 _VERDICT = re.compile(r"\n*^STATUS: (?P<status>OK|FAIL)\s*?(?:\nREWARD: (?P<reward>\S+))?\s*\Z", re.MULTILINE)
 
 
@@ -33,14 +34,17 @@ def cut_verdict(text: str) -> Ending:
 
 
 def numbered_turns(text: str) -> list[Turn]:
-    """Turns of `Thought 1: … Action 1: … Observation 1: …`. A thought without an action is a malformed turn."""
-    pieces: list[tuple[str, int, str]] = []
-    marks = list(_LABEL.finditer(text))
+    """Turns of `Thought 1: … Action 1: … Observation 1: …`, or of the same without any number.
+
+    A thought without an action is a malformed turn.
+    """
+    pieces: list[tuple[str, str]] = []
+    marks = list(_LABEL.finditer(text)) or list(_BARE_LABEL.finditer(text))
     for place, mark in enumerate(marks):
         end = marks[place + 1].start() if place + 1 < len(marks) else len(text)
-        pieces.append((mark[1], int(mark[2]), text[mark.end() : end].strip()))
+        pieces.append((mark[1], text[mark.end() : end].strip()))
     turns: list[dict[str, str]] = []
-    for label, _, content in pieces:
+    for label, content in pieces:
         key = label.lower()
         if not turns or key == "thought" or key in turns[-1] or (key == "action" and "observation" in turns[-1]):
             turns.append({})

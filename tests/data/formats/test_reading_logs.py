@@ -165,6 +165,91 @@ def test_alfworld_results_of_a_folder_become_outcomes_and_reflections(tmp_path: 
     assert second.episode.reflections == ()
 
 
+EXAMPLES = (
+    "Interact with a household to solve a task. Here are two examples.\nYour task is to: wait.\n> think: x\nOK."
+)
+ROOM = "You are in the middle of a room.\nYour task is to: put a mug in desk 1."
+
+
+def room_block(number: int, history: str, status: str) -> str:
+    """As alfworld_trial.py writes it into `trial_N.log`."""
+    prompt = f"{EXAMPLES}\n\nYour memory for the task below:\nTrial 0:\nTake it.\nHere is the task:\n{ROOM}"
+    return f"\n#####\n\nEnvironment #{number}:\n{prompt}\n{history}\n\nSTATUS: {status}\n\n#####\n"
+
+
+def test_the_log_beside_alfworld_results_gives_their_trials_turns(tmp_path: Path):
+    for number, success in enumerate((False, True)):
+        rows = [{"name": "env_0", "memory": ["Take it."], "is_success": success}]
+        (tmp_path / f"env_results_trial_{number}.json").write_text(json.dumps(rows))
+    (tmp_path / "trial_0.log").write_text(room_block(0, "> think: look\nOK.\n> go to desk 1\nA mug 1.", "FAIL"))
+    (tmp_path / "trial_1.log").write_text(
+        room_block(0, "> take mug 1\nYou take it.", "OK") + "\n-----\nTOTAL: 1\n-----"
+    )
+    (entry,) = entries(tmp_path)
+    first, second = entry.episode.trials
+    assert (entry.episode.task.instruction, first.opening, entry.notes) == ("put a mug in desk 1.", ROOM, ())
+    assert [(turn.thought, turn.action, turn.observation) for turn in first.turns] == [
+        ("look", "go to desk 1", "A mug 1.")
+    ]
+    assert [(turn.action, turn.reward) for turn in second.turns] == [("take mug 1", 1.0)]
+    assert [(r.after_trial, r.text, r.gain) for r in entry.episode.reflections] == [(1, "Take it.", 1.0)]
+
+
+def test_an_alfworld_log_alone_is_one_trial_a_room(tmp_path: Path):
+    path = tmp_path / "trial_1.log"
+    repeated = "\n#####\n\nEnvironment #1: Success\n\n#####\n"
+    path.write_text(room_block(0, "> go to desk 1\nA mug 1.", "FAIL") + repeated + room_block(2, "> x\ny", "MAYBE"))
+    (entry,) = entries(path)
+    assert [turn.action for turn in entry.episode.trials[0].turns] == ["go to desk 1"]
+    assert [item.reason for item in dropped(path)] == [
+        "the log only says that an earlier trial solved this room",
+        "the environment's block has no STATUS line",
+    ]
+
+
+FRAME = f"\n{40 * '#'}\nBEGIN TRIAL {{}}\nTrial summary: …\n{39 * '#'}\n"
+CORRECT, INCORRECT = (f"------------- BEGIN {word} AGENTS -------------\n\n" for word in ("CORRECT", "INCORRECT"))
+TOLD = (
+    "You have attempted to answer following question before and failed. Use them.\nReflections:\n- Look.\n- Read.\n"
+)
+
+
+def test_a_hotpotqa_text_log_is_the_same_episode_as_its_json_lines(tmp_path: Path):
+    played = "Thought 1: t\nAction 1: Finish[{}]\nObservation 1: Answer is {}"
+    rows = [
+        {**hotpot(1, "incorrect"), "text": played.format("Rhine", "INCORRECT")},
+        {**hotpot(2, "correct", "Look.", "Read."), "text": played.format("Nile", "CORRECT")},
+    ]
+    question = rows[0]["question"]
+    log = tmp_path / "100_questions_2_trials.txt"
+    log.write_text(
+        f"{FRAME.format(1)}{CORRECT}{INCORRECT}Question: {question}\n{rows[0]['text']}\nCorrect answer: Nile\n\n"
+        f"{FRAME.format(2)}{CORRECT}Question: {question}{TOLD}{rows[1]['text']}\nCorrect answer: Nile\n\n{INCORRECT}"
+    )
+    (entry,), (same,) = entries(log), entries(write(tmp_path / "runs.jsonl", *rows))
+    assert entry.episode.id == same.episode.id
+    assert entry.episode.trials[1].turns == same.episode.trials[1].turns
+    assert [(r.text, r.gain) for r in entry.episode.reflections] == [("Look.\n\nRead.", 1.0)]
+
+
+def test_a_chain_of_thought_log_has_unnumbered_turns_and_reflects_at_the_end(tmp_path: Path):
+    wrong = "Thought: t\nAction: Finish[Rhine]\nObservation: Answer is INCORRECT\nReflections: Read."
+    asked = "Context: The Nile is long. Question: Which river?"
+    log = tmp_path / "log.txt"
+    log.write_text(
+        f"{FRAME.format(1)}{INCORRECT}{asked}\n{wrong}\nCorrect answer: Nile\n\n{FRAME.format(2)}{CORRECT}{asked}\n"
+        "Thought: t\nAction: Finish[Nile]\nObservation: Answer is CORRECT\nCorrect answer: Nile\n\nQuestion: cut he"
+    )
+    (entry,) = entries(log)
+    assert [[turn.action for turn in trial.turns] for trial in entry.episode.trials] == [
+        ["Finish[Rhine]"],
+        ["Finish[Nile]"],
+    ]
+    assert entry.episode.trials[0].opening == "The Nile is long.\n\nQuestion: Which river?"
+    assert [(r.text, r.gain) for r in entry.episode.reflections] == [("Read.", 1.0)]
+    assert [item.reason for item in dropped(log)] == ["the log is cut in this block"]
+
+
 def test_a_link_among_the_results_is_refused(tmp_path: Path):
     (tmp_path / "env_results_trial_0.json").symlink_to("/etc/passwd")
     with pytest.raises(BadFile, match="link"):

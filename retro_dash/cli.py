@@ -21,6 +21,8 @@ COMMANDS = {
     "collect": ("retro_dash.commands.collect", "play many tasks as a run that can be resumed"),
     "train": ("retro_dash.commands.train", "train a planner, a reflector or both from a TOML file"),
     "evaluate": ("retro_dash.commands.evaluate", "compare policies on the same tasks: IR, FR, AR with intervals"),
+    "reproduce": ("retro_dash.commands.reproduce", "do an experiment: stages that collect, train and evaluate"),
+    "mcp": ("retro_dash.commands.mcp", "the dashboard as tools for an agent (MCP)"),
     "query": ("retro_dash.commands.query", "read-only SQL on a copy of the store"),
     "users": ("retro_dash.commands.users", "accounts, roles, tokens, the audit log"),
     "import": ("retro_dash.commands.import_", "say what files of other programs hold, and store it"),

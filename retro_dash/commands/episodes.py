@@ -49,6 +49,17 @@ def open_reader(settings: Settings) -> Iterator[Store | HubClient]:
         reader.close()
 
 
+def stored_episodes(filter_text: str, settings: Settings) -> Iterator[str]:
+    """The episodes that a filter finds, whole and with their tokens, as JSON lines. Raises BadInput."""
+    with open_reader(settings) as reader:
+        if isinstance(reader, Store):
+            for episode_id in reader.episode_ids(filter_text):
+                yield reader.episode(episode_id, with_tokens=True).model_dump_json()
+        else:
+            for episode in reader.whole_episodes(filter_text):
+                yield episode.model_dump_json()
+
+
 def _show(reader: Store | HubClient, episode_id: str, as_json: bool) -> str:
     if isinstance(reader, Store):
         episode = reader.episode(episode_id)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -135,7 +136,18 @@ def read_options(arguments: argparse.Namespace) -> dict[str, JsonValue]:
     return options
 
 
-def choose_tasks(arguments: argparse.Namespace, options: Options) -> list[Task]:
+class TaskChoice(Protocol):
+    """Which tasks, in the words of the arguments."""
+
+    env: str
+    tasks: Path | None
+    task: str | None
+    split: str | None
+    count: int | None
+    seed: int
+
+
+def choose_tasks(arguments: argparse.Namespace | TaskChoice, options: Options) -> list[Task]:
     """The tasks that the arguments name. Raises UnknownName, BadFile, BadInput."""
     if arguments.task is not None:
         return [find_task(arguments.env, arguments.task, arguments.split)]

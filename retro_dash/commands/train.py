@@ -10,9 +10,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from data.errors import BadConfig, BadFile, BadInput
-from data.store import Store
 from retro_dash.commands.curator import open_curator
-from retro_dash.commands.episodes import open_reader
+from retro_dash.commands.episodes import stored_episodes
 from retro_dash.commands.play import open_storage
 from retro_dash.foreground import run_in_foreground
 from retro_dash.run_config import parse_run_config
@@ -32,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     config = read_train_config(arguments.config, settings)
     lines = list(_episode_lines(arguments, settings))
-    dataset_hash = None
+    source: dict[str, JsonValue] = {"filter": arguments.filter} if arguments.filter else {}
     if arguments.dataset is not None:
         with open_curator(settings) as curator:
-            dataset_hash = curator.details(arguments.dataset).version.hash
+            source["dataset"] = curator.details(arguments.dataset).version.hash
     if not lines:
         raise BadInput(f"The filter {arguments.filter!r} finds no episodes. Widen it, or collect some first.")
     with open_storage(settings) as append:
         name = arguments.name or arguments.config.stem
-        run_in_foreground(settings, "train", name, config, lines, append, arguments.json, dataset_hash=dataset_hash)
+        run_in_foreground(settings, "train", name, config, lines, append, arguments.json, source=source)
     return 0
 
 
@@ -52,7 +51,7 @@ def read_train_config(path: Path, settings: Settings) -> dict[str, JsonValue]:
         raise BadConfig(f"The config {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"The config {path} is not TOML: {error}.") from error
-    outer: dict[str, object] = {key: given.pop(key) for key in ("model", "exploration") if key in given}
+    outer: dict[str, object] = {key: given.pop(key) for key in ("model", "exploration", "memory") if key in given}
     train = parse_config(given, str(path))
     whole: dict[str, object] = {"kind": "train", "model": settings.model, **outer, "train": train.model_dump()}
     config: dict[str, JsonValue] = parse_run_config(whole, str(path)).model_dump(mode="json")
@@ -70,10 +69,4 @@ def _episode_lines(arguments: argparse.Namespace, settings: Settings) -> Iterato
         with arguments.episodes.open(encoding="utf-8") as file:
             yield from (line.strip() for line in file if line.strip())
         return
-    with open_reader(settings) as reader:
-        if isinstance(reader, Store):
-            for episode_id in reader.episode_ids(arguments.filter):
-                yield reader.episode(episode_id, with_tokens=True).model_dump_json()
-        else:
-            for episode in reader.whole_episodes(arguments.filter):
-                yield episode.model_dump_json()
+    yield from stored_episodes(arguments.filter, settings)

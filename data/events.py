@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from data.types import (
     Adapter,
@@ -89,6 +89,8 @@ class RunStateChanged(Noun):
 
 
 class MetricsLogged(Noun):
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # A loss that is no number is news, not a broken line.
+
     kind: Literal["metrics_logged"] = "metrics_logged"
     step: int
     values: dict[str, float]

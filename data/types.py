@@ -248,6 +248,8 @@ class Run(Noun):
 
 
 class MetricPoint(Noun):
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
     run_id: str
     name: str
     """Grouped by `/`: `planner/rl_loss`, `env/alfworld/success@trial2`."""

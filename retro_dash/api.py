@@ -19,9 +19,12 @@ from data.rows import EpisodePage
 from data.types import Turn
 from envs.replay import ReplayReport
 from retro_dash.align import align
+from retro_dash.api_adapters import adapters_router
 from retro_dash.api_curation import curation_router
+from retro_dash.api_judge import judge_router
 from retro_dash.api_runs import runs_router
 from retro_dash.api_store import store_router
+from retro_dash.api_training import training_router
 from retro_dash.live import LiveEpisode, Notice
 from retro_dash.service import LiveRequest, Service
 
@@ -65,9 +68,11 @@ def add_api(app: FastAPI, service: Service) -> None:
     app.include_router(_library(service), prefix="/api/v1")
     app.include_router(_live(service), prefix="/api/v1")
     app.include_router(_episodes(service), prefix="/api/v1")
-    app.include_router(runs_router(service), prefix="/api/v1")
+    for make in (runs_router, training_router, adapters_router):
+        app.include_router(make(service), prefix="/api/v1")
     app.include_router(store_router(service.store), prefix="/api/v1")
     app.include_router(curation_router(service.curation), prefix="/api/v1")
+    app.include_router(judge_router(service.judging), prefix="/api/v1")
 
     @app.exception_handler(RetroDashError)
     def on_error(request: Request, error: RetroDashError) -> JSONResponse:
@@ -221,8 +226,10 @@ def _episodes(service: Service) -> APIRouter:
         sort: str = "-created",
         limit: Limit = 50,
         offset: Offset = 0,
+        cursor: Annotated[str | None, Query(max_length=200)] = None,
     ) -> EpisodePage:
-        return service.episodes(filter, sort, limit, offset)
+        """A page from row `offset` on, or from `cursor` on: the `next_cursor` of the page before."""
+        return service.episodes(filter, sort, limit, offset, cursor)
 
     @router.post("/events")
     def append(events: list[Event]) -> dict[str, int]:

@@ -1,28 +1,32 @@
-"""`/api/v1/runs`: background runs over HTTP."""
+"""`/api/v1/runs` and `/results`: background runs over HTTP."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.rows import MetricSeries
-from data.types import Adapter, Run, RunState
-from retro_dash.adapters import AdapterRow, adapter_rows, import_adapter
-from retro_dash.preflight import Check, check_training
-from retro_dash.run_config import TrainRunConfig
+from data.types import Run, RunState
+from retro_dash.alerts import WATCHED, alerts
+from retro_dash.results import EvaluationResult, TaskSet, evaluation_results, task_sets
 from retro_dash.run_list import Lineage, RunList, RunRow, dataset_items
 from retro_dash.service import Service
-from training.config import METHOD_SETTINGS, METHODS, PRESETS, STAGES
+from retro_dash.step_samples import StepSample, samples_of_step
+
+ALERT_POINTS = 300
+Points = Annotated[int, Query(ge=2, le=20_000)]
+Names = Annotated[list[str] | None, Query()]
 
 
-class RunRequest(BaseModel):
-    """A new run. `config` is that of `retro_dash.run_config`; what it works on comes from the store or the tasks."""
-
+class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunRequest(Body):
+    """A new run. `config` is that of `retro_dash.run_config`; what it works on comes from the store or the tasks."""
 
     kind: Literal["collect", "train", "evaluate"]
     name: str = Field(default="", max_length=200)
@@ -38,13 +42,18 @@ class RunRequest(BaseModel):
     """Train: the hash of a frozen dataset, instead of the filter."""
 
 
-class CheckRequest(BaseModel):
-    """A train config to look at, with the filter of its episodes."""
+class CancelBody(Body):
+    at_once: bool = False
+    """Kill it without saving: what came after the newest checkpoint is lost."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: dict[str, JsonValue]
-    filter: str = ""
+class ExtendBody(Body):
+    epochs: int = Field(ge=1, le=10_000)
+    """So many more."""
+
+
+class MoveBody(Body):
+    position: int = Field(ge=0)
 
 
 class Curve(BaseModel):
@@ -55,47 +64,54 @@ class Curve(BaseModel):
     """Points before thinning."""
     steps: list[int]
     values: list[float]
+    """Not a number and infinity are null."""
     times: list[float]
     """Seconds since 1970."""
 
 
-class ImportBody(BaseModel):
-    """An adapter's folder on this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str = Field(min_length=1, max_length=4096)
-    name: str = Field(min_length=1, max_length=100)
-    role: Literal["planner", "reflector", "both"]
-
-
-class EvaluationResult(BaseModel):
-    """A finished evaluation with its report."""
-
-    run: Run
-    source: dict[str, JsonValue]
-    report: dict[str, JsonValue]
-
-
-class MoveBody(BaseModel):
-    position: int = Field(ge=0)
-
-
 def runs_router(service: Service) -> APIRouter:
-    """All routes of background runs, their curves, logs and adapters."""
+    """All routes of background runs, their curves, logs and results."""
     router = APIRouter(tags=["runs"])
-    jobs = service.jobs
-    run_list = RunList(service.store, jobs)
+    _add_lists(router, service)
+    _add_verbs(router, service)
+    _add_curves(router, service)
+    _add_facts(router, service)
+    _add_results(router, service)
+    return router
+
+
+def _add_lists(router: APIRouter, service: Service) -> None:
+    run_list = RunList(service.store, service.jobs)
 
     @router.get("/runs")
-    def runs(
-        kind: Annotated[list[str] | None, Query()] = None, state: Annotated[list[RunState] | None, Query()] = None
-    ) -> list[Run]:
+    def runs(kind: Names = None, state: Annotated[list[RunState] | None, Query()] = None) -> list[Run]:
         kinds = kind or ["collect", "train", "evaluate"]
         return list(service.store.runs(kinds=kinds, states=tuple(state or ())))
 
+    @router.get("/runs/rows")
+    def rows() -> list[RunRow]:
+        return run_list.rows()
+
+    @router.get("/runs/queue")
+    def queue() -> list[str]:
+        return service.jobs.queue()
+
+    @router.get("/runs/{run_id}")
+    def run(run_id: str) -> Run:
+        return service.store.run(run_id)
+
+    @router.get("/runs/{run_id}/lineage")
+    def lineage(run_id: str) -> Lineage:
+        return run_list.lineage(run_id)
+
+
+def _add_verbs(router: APIRouter, service: Service) -> None:
+    jobs = service.jobs
+    Key = Annotated[str | None, Header(alias="idempotency-key")]  # noqa: N806 - a type
+
     @router.post("/runs", status_code=201)
-    def submit(request: RunRequest, idempotency_key: Annotated[str | None, Header()] = None) -> Run:
+    def submit(request: RunRequest, key: Key = None) -> Run:
+        asked = request.model_dump(include={"filter", "split", "count", "seed", "dataset"})
         dataset = service.run_dataset(
             request.kind,
             request.config,
@@ -105,45 +121,58 @@ def runs_router(service: Service) -> APIRouter:
             request.seed,
             request.dataset,
         )
-        source = request.model_dump(include={"filter", "split", "count", "seed"})
         if request.dataset is not None:
-            source["dataset"] = service.curation.datasets.details(request.dataset).version.hash
-        config = service.with_adapters(request.config)
-        return jobs.submit(request.kind, request.name, config, dataset, idempotency_key, source)
+            asked["dataset"] = service.curation.datasets.details(request.dataset).version.hash
+        source = {name: value for name, value in asked.items() if name != "dataset" or value is not None}
+        return jobs.submit(request.kind, request.name, service.with_adapters(request.config), dataset, key, source)
 
-    @router.get("/runs/rows")
-    def rows() -> list[RunRow]:
-        return run_list.rows()
-
-    @router.get("/runs/queue")
-    def queue() -> list[str]:
-        return jobs.queue()
-
-    @router.get("/runs/{run_id}")
-    def run(run_id: str) -> Run:
+    @router.post("/runs/{run_id}/cancel")
+    def cancel(run_id: str, body: CancelBody | None = None) -> Run:
+        jobs.cancel(run_id, at_once=bool(body and body.at_once))
         return service.store.run(run_id)
 
+    @router.post("/runs/{run_id}/resume")
+    def resume(run_id: str) -> Run:
+        jobs.resume(run_id)
+        return service.store.run(run_id)
+
+    @router.post("/runs/{run_id}/extend", status_code=201)
+    def extend(run_id: str, body: ExtendBody, key: Key = None) -> Run:
+        return jobs.extend(run_id, body.epochs, key)
+
+    @router.post("/runs/{run_id}/move")
+    def move(run_id: str, body: MoveBody) -> list[str]:
+        return jobs.move(run_id, body.position)
+
+
+def _add_curves(router: APIRouter, service: Service) -> None:
+    store = service.store
+
     @router.get("/runs/{run_id}/metrics")
-    def metrics(
-        run_id: str,
-        name: Annotated[list[str] | None, Query()] = None,
-        max_points: Annotated[int, Query(ge=2, le=20_000)] = 1000,
-    ) -> list[MetricSeries]:
-        service.store.run(run_id)
-        return list(service.store.metrics(run_id, name or (), max_points))
+    def metrics(run_id: str, name: Names = None, max_points: Points = 1000) -> list[MetricSeries]:
+        store.run(run_id)
+        return list(store.metrics(run_id, name or (), max_points))
 
     @router.get("/runs/{run_id}/curves")
-    def curves(
-        run_id: str,
-        name: Annotated[list[str] | None, Query()] = None,
-        max_points: Annotated[int, Query(ge=2, le=20_000)] = 1000,
-    ) -> list[Curve]:
-        service.store.run(run_id)
-        return [_curve(series) for series in service.store.metrics(run_id, name or (), max_points)]
+    def curves(run_id: str, name: Names = None, max_points: Points = 1000) -> list[Curve]:
+        store.run(run_id)
+        return [_curve(series) for series in store.metrics(run_id, name or (), max_points)]
 
-    @router.get("/runs/{run_id}/lineage")
-    def lineage(run_id: str) -> Lineage:
-        return run_list.lineage(run_id)
+    @router.get("/runs/{run_id}/alerts")
+    def run_alerts(run_id: str) -> list[str]:
+        """What in its curves should worry a person."""
+        run = store.run(run_id)
+        names = [series.name for series in store.metrics(run_id, max_points=2) if WATCHED.search(series.name)]
+        return alerts(run, store.metrics(run_id, names, ALERT_POINTS) if names else ())
+
+    @router.get("/runs/{run_id}/steps/{step}")
+    def step_samples(run_id: str, step: int, metric: str) -> list[StepSample]:
+        """The trials and reflections that a training step learned from; `metric` tells the job and iteration."""
+        return samples_of_step(service.jobs.folder(run_id), store, metric, step)
+
+
+def _add_facts(router: APIRouter, service: Service) -> None:
+    jobs = service.jobs
 
     @router.get("/runs/{run_id}/dataset")
     def dataset(run_id: str, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, JsonValue]]:
@@ -157,70 +186,17 @@ def runs_router(service: Service) -> APIRouter:
     def report(run_id: str) -> dict[str, JsonValue] | None:
         return service.report(run_id)
 
-    @router.post("/runs/{run_id}/cancel")
-    def cancel(run_id: str) -> Run:
-        jobs.cancel(run_id)
-        return service.store.run(run_id)
 
-    @router.post("/runs/{run_id}/resume")
-    def resume(run_id: str) -> Run:
-        jobs.resume(run_id)
-        return service.store.run(run_id)
-
-    @router.post("/runs/{run_id}/move")
-    def move(run_id: str, body: MoveBody) -> list[str]:
-        return jobs.move(run_id, body.position)
-
-    @router.get("/train/schema")
-    def train_schema() -> dict[str, Any]:
-        """What a form needs: the config's JSON schema with hints, and what each method and preset fixes."""
-        stages = {f"{preset}/{method}": values for (preset, method), values in STAGES.items()}
-        return {
-            "schema": TrainRunConfig.model_json_schema(),
-            "model": service.settings.model,
-            "methods": list(METHODS),
-            "method_settings": METHOD_SETTINGS,
-            "presets": PRESETS,
-            "stages": stages,
-        }
-
-    @router.post("/train/check")
-    def train_check(request: CheckRequest) -> Check:
-        return check_training(service.store, service.settings.home, request.config, request.filter)
-
-    @router.get("/adapters")
-    def adapters() -> list[Adapter]:
-        return list(service.store.adapters())
-
-    @router.get("/adapters/rows")
-    def adapters_rows() -> list[AdapterRow]:
-        return adapter_rows(service.store, jobs, Path(service.settings.model).name)
-
-    @router.post("/adapters/import", status_code=201)
-    def adapters_import(body: ImportBody) -> Adapter:
-        base = Path(service.settings.model).name
-        return import_adapter(service.store, service.settings.home, Path(body.folder), body.name, body.role, base)
-
+def _add_results(router: APIRouter, service: Service) -> None:
     @router.get("/results")
     def results() -> list[EvaluationResult]:
         """Finished evaluations, newest first."""
-        runs = service.store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=200)
-        found = ((run, service.report(run.id)) for run in runs)
-        return [
-            EvaluationResult(run=run, source=jobs.folder(run.id).source(), report=report)
-            for run, report in found
-            if report is not None
-        ]
+        return evaluation_results(service)
 
-    @router.post("/adapters/{name}/load")
-    def load(name: str) -> dict[str, JsonValue]:
-        return service.load_adapter(name)
-
-    @router.post("/adapters/{name}/unload")
-    def unload(name: str) -> dict[str, JsonValue]:
-        return service.unload_adapter(name)
-
-    return router
+    @router.get("/results/sets")
+    def sets() -> list[TaskSet]:
+        """Evaluations of the same tasks, with how each player was trained: what figures are drawn from."""
+        return task_sets(service.store, service.jobs)
 
 
 def _curve(series: MetricSeries) -> Curve:

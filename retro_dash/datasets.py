@@ -25,7 +25,7 @@ from data.formats.entry import About, Dropped, Entry
 from data.formats.episodes import line, read
 from data.lint import LintReport, episode_texts, lint
 from data.store import Store
-from data.types import DatasetVersion, Episode, Label, Noun
+from data.types import DatasetVersion, Episode, Label, Noun, Task
 from envs import ENVIRONMENTS
 from retro_dash.dataset_card import write_card
 from retro_dash.evaluators import parse_evaluator, passes
@@ -98,7 +98,7 @@ class Datasets:
             episode = self._store.episode(episode_id, with_tokens=True)
             labels = self._store.current_labels(episode_id)
             is_discarded = not training_view(episode, final_values(labels))
-            if episode.state != "running" and not is_discarded and passes(episode, evaluators):
+            if episode.state != "running" and not is_discarded and passes(episode, labels, evaluators):
                 yield Entry(episode, labels)
 
     def check(self, request: DatasetRequest) -> LintReport:
@@ -188,6 +188,15 @@ class Datasets:
         if not made:
             raise BadInput(f"The dataset {hash_} has no training episodes of an environment that is known here.")
         return made
+
+    def evaluation_tasks(self, hash_: str) -> list[Task]:
+        """The tasks that are kept for evaluation. Raises BadInput when there are none."""
+        split = self.details(hash_).split
+        tasks = {entry.episode.task.id: entry.episode.task for entry in self.entries(hash_)}
+        kept = [task for task in tasks.values() if split.is_evaluation(task.id)]
+        if not kept:
+            raise BadInput(f"The dataset {hash_} keeps no task for evaluation. Freeze it with a larger share.")
+        return kept
 
     def diff(self, old: str, new: str) -> DatasetDiff:
         """What the second version has more, less or different. Raises UnknownName, BadFile."""

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
@@ -38,10 +38,12 @@ def run_in_foreground(
     dataset: Iterable[str],
     append: Append,
     as_json: bool,
-    engine_url: str | None = None,
-    dataset_hash: str | None = None,
+    source: Mapping[str, JsonValue] | None = None,
 ) -> RunFolder:
-    """Do a whole run and return its folder. Raises TrainingError with the worker's last words when it failed."""
+    """Do a whole run and return its folder. `source` says what the dataset was chosen by.
+
+    Raises TrainingError with the worker's last words when it failed.
+    """
     run = Run.model_validate(
         {
             "id": new_id(kind),
@@ -49,18 +51,17 @@ def run_in_foreground(
             "name": name,
             "config": config,
             "state": "queued",
-            "dataset_hash": dataset_hash,
             "created_at": _now(),
         }
     )
-    folder = make_run_folder(settings.home / "runs", run, dataset)
+    folder = make_run_folder(settings.home / "runs", run, dataset, source)
     print(json.dumps({"run_id": run.id, "folder": str(folder.path)}) if as_json else f"Run {run.id}: {folder.path}")
-    return follow_worker(folder, append, as_json, engine_url)
+    return follow_worker(folder, append, as_json, settings.engine)
 
 
-def follow_worker(folder: RunFolder, append: Append, as_json: bool, engine_url: str | None = None) -> RunFolder:
-    """Start the folder's worker and store and show its events until it ends."""
-    command = [sys.executable, "-m", "retro_dash.worker", str(folder.path), *([engine_url] if engine_url else [])]
+def follow_worker(folder: RunFolder, append: Append, as_json: bool, engine: str | None = None) -> RunFolder:
+    """Start the folder's worker, perhaps with another engine, and store and show its events until it ends."""
+    command = [sys.executable, "-m", "retro_dash.worker", str(folder.path), *([engine] if engine else [])]
     console = Console(stderr=as_json)
     offset, state, error = 0, RunState.QUEUED, None
     with folder.log.open("ab") as log:
@@ -84,7 +85,10 @@ def follow_worker(folder: RunFolder, append: Append, as_json: bool, engine_url: 
         worker.send_signal(signal.SIGTERM)
         worker.wait()
         append(read_events(folder.events, offset)[0])
-        print(f"Stopped and saved. Go on with: retro-dash worker {folder.path}", file=sys.stderr)
+        again = f"retro-dash worker {folder.path}" + (
+            f" --engine {engine}" if engine not in (None, "embedded") else ""
+        )
+        print(f"Stopped and saved. Go on with: {again}", file=sys.stderr)
         raise
     if state is RunState.FAILED or worker.returncode != 0:
         raise TrainingError(error or f"The worker ended with exit code {worker.returncode}. See {folder.log}.")

@@ -17,15 +17,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 from pydantic import JsonValue
 
-from data.errors import Refused, RetroDashError, StorageError, UnknownName
+from data.errors import BadFile, Refused, RetroDashError, StorageError, UnknownName
 from data.events import Event, EventBody, RunStateChanged
 from data.store import Store
 from data.types import Run, RunState
+from retro_dash.extending import longer_config
 from retro_dash.ids import new_id
 from retro_dash.processes import (
     RUN_VARIABLE,
@@ -65,6 +67,14 @@ class _Job:
     pulse_at: float = field(default_factory=time.monotonic)
     """When that one was first seen."""
 
+    @cached_property
+    def is_alone(self) -> bool:
+        """Whether the engine has to let go of its memory for it."""
+        try:
+            return self.folder.config().get("memory") == "pause"
+        except BadFile:
+            return False
+
 
 class Jobs:
     """Runs of one home. All methods may be called from any thread."""
@@ -77,8 +87,12 @@ class Jobs:
         worker_command: tuple[str, ...] = (sys.executable, "-m", "retro_dash.worker"),
         grace_seconds: float = GRACE_SECONDS,
         stalled_seconds: float = STALLED_SECONDS,
+        make_room: Callable[[str | None], bool] = lambda run_id: True,
     ) -> None:
+        """`make_room` hears twice a second which run needs the device without the engine, or None, and says whether
+        the engine has let go."""
         self._runs, self._store, self._engine_url = home / "runs", store, engine_url
+        self._make_room = make_room
         self._command, self._grace, self._stalled = worker_command, grace_seconds, stalled_seconds
         self._lock = threading.RLock()
         self._jobs: dict[str, _Job] = {}
@@ -98,10 +112,12 @@ class Jobs:
         dataset: Iterable[str],
         key: str | None = None,
         source: Mapping[str, JsonValue] | None = None,
+        parent: RunFolder | None = None,
     ) -> Run:
         """Put a run at the end of the queue. The same `key` again gives the same run. Raises BadConfig, BadInput.
 
-        What is frozen is the complete config: presets and defaults filled in.
+        What is frozen is the complete config: presets and defaults filled in. It starts from the checkpoints of
+        `parent`, where one is given.
         """
         whole = parse_run_config(config, f"{kind} run").model_dump(mode="json")
         run_id = new_id(kind) if key is None else f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
@@ -109,10 +125,18 @@ class Jobs:
             folder = RunFolder(self._runs / run_id)
             if not folder.path.exists():
                 values = {"id": run_id, "kind": kind, "name": name, "config": whole, "state": RunState.QUEUED}
-                of_dataset = {"dataset_hash": (source or {}).get("dataset")}
-                run = Run.model_validate({**values, **of_dataset, "created_at": datetime.now(UTC)})
-                make_run_folder(self._runs, run, dataset, source)
+                of = {"parent_id": parent.run_id if parent else None, "created_at": datetime.now(UTC)}
+                run = Run.model_validate({**values, **of})
+                make_run_folder(self._runs, run, dataset, source, parent.checkpoints if parent else None)
             return self._enlist(folder)
+
+    def extend(self, run_id: str, epochs: int, key: str | None = None) -> Run:
+        """Queue a run that goes on from the end of a finished one. Raises Refused, BadInput, UnknownName."""
+        run, folder = self._store.run(run_id), self.folder(run_id)
+        config = longer_config(run, folder, epochs).model_dump(mode="json")
+        with folder.dataset.open(encoding="utf-8") as lines:
+            whole = (line.rstrip("\n") for line in lines)
+            return self.submit("train", f"{run.name or run.id}, longer", config, whole, key, folder.source(), folder)
 
     def cancel(self, run_id: str, at_once: bool = False) -> None:
         """Ask a run to save and end; its whole process tree is killed after a grace period, or at once.
@@ -173,6 +197,13 @@ class Jobs:
         """Ids of the waiting runs, the next one first."""
         with self._lock:
             return list(self._queue)
+
+    def pids(self) -> dict[str, int]:
+        """The workers that live now, by run."""
+        with self._lock:
+            folders = [job.folder for run_id, job in self._jobs.items() if run_id not in self._queue]
+        workers = {folder.run_id: worker_process(folder) for folder in folders}
+        return {run_id: worker.pid for run_id, worker in workers.items() if worker is not None}
 
     def counts(self) -> dict[str, int]:
         with self._lock:
@@ -284,8 +315,14 @@ class Jobs:
         elif age <= self._stalled and job.state is RunState.STALLED:
             self._say(run_id, RunStateChanged(state=RunState.RUNNING))
 
+    def _alone(self) -> str | None:
+        """The run, at work or next, that needs the device without the engine."""
+        at_work = [run_id for run_id in self._jobs if run_id not in self._queue]
+        return next((run_id for run_id in at_work or self._queue[:1] if self._jobs[run_id].is_alone), None)
+
     def _start_next(self) -> None:
-        if not self._queue or len(self._jobs) > len(self._queue):
+        has_room = self._make_room(self._alone())
+        if not self._queue or len(self._jobs) > len(self._queue) or not has_room:
             return
         run_id = self._queue.pop(0)
         job = self._jobs[run_id]

@@ -6,22 +6,24 @@ recorded token ids counts one token for every `CHARACTERS_PER_TOKEN` characters,
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from pydantic import JsonValue
 
 from data.errors import BadInput, TrainingError
 from data.store import Store
 from data.types import Episode, Noun, Reflection, RunState, Trial
+from retro_dash.datasets import Datasets
+from retro_dash.memory import Room, judge_memory, training_bytes
 from retro_dash.run_config import TrainRunConfig, parse_run_config
 from retro_dash.serving.model import EMBEDDED_MODEL
+from retro_dash.train_toml import as_toml
 from training.config import Job, TrainConfig
 from training.credit import rows_for_method
 from training.samples import Sample, Segment, clean, demonstration_samples, sampled_samples
@@ -32,8 +34,6 @@ GUESSED_TOKENS_PER_SECOND = 300.0
 """Where nothing was trained yet: a 135-million-parameter model on two busy cores."""
 LARGEST_CHECK = 3000
 """Episodes that are read for a check; of more, this many are read and the numbers scaled."""
-ACTIVATION_VALUES = 34
-"""Stored values per token, layer and hidden unit of a decoder in training (Korthikanti et al. 2022, equation 1)."""
 
 Level = Literal["ok", "note", "stop"]
 
@@ -76,25 +76,48 @@ class Check(Noun):
     findings: tuple[Finding, ...]
 
 
-def check_training(store: Store, home: Path, given: dict[str, JsonValue], filter_text: str) -> Check:
-    """Look at a train config and the episodes of a filter. Raises BadConfig, and BadInput for a broken filter."""
+@dataclass(frozen=True)
+class Chosen:
+    """What a run is to learn from."""
+
+    total: int
+    episodes: Sequence[Episode]
+    """The first `LARGEST_CHECK` of them."""
+    flags: str
+    """How the command line names them."""
+
+
+def chosen_by_filter(store: Store, filter_text: str) -> Chosen:
+    """Stored episodes. Raises BadInput for a broken filter."""
+    ids = store.episode_ids(filter_text)
+    episodes = [store.episode(id_, with_tokens=True) for id_ in ids[:LARGEST_CHECK]]
+    return Chosen(len(ids), episodes, f"--filter {shlex.quote(filter_text)}")
+
+
+def chosen_by_dataset(datasets: Datasets, hash_: str) -> Chosen:
+    """The training part of a frozen dataset, its labels applied. Raises UnknownName, BadFile, BadInput for none."""
+    episodes = datasets.training_episodes(hash_)
+    return Chosen(len(episodes), episodes[:LARGEST_CHECK], f"--dataset {shlex.quote(hash_)}")
+
+
+def check_training(store: Store, home: Path, given: dict[str, JsonValue], chosen: Chosen, room: Room) -> Check:
+    """Look at a train config, its episodes and the memory that it will find. Raises BadConfig."""
     config = parse_run_config(given, "train run")
     if not isinstance(config, TrainRunConfig):
         raise BadInput(f"A {config.kind} run cannot be checked as training.")
-    ids = store.episode_ids(filter_text)
-    read = ids[:LARGEST_CHECK]
-    episodes = [store.episode(id_, with_tokens=True) for id_ in read]
-    scale = len(ids) / len(read) if read else 1.0
+    episodes = chosen.episodes
+    scale = chosen.total / len(episodes) if episodes else 1.0
     findings: list[Finding] = []
     jobs = config.train.jobs if episodes else ()
     plans = {job: _plan(config.train, job, episodes, findings) for job in jobs}
     rate, measured = _tokens_per_second(store, config.model)
-    forecast = _forecast(config, home, plans, len(ids), scale, rate)
+    forecast = _forecast(config, home, plans, chosen.total, scale, rate)
     findings += _judge(config, home, forecast, episodes, scale, measured)
+    findings.append(_memory_finding(config, forecast, room))
     return Check(
         config=config.model_dump(mode="json"),
         toml=as_toml(config),
-        command=f"retro-dash train train.toml --filter {shlex.quote(filter_text)}",
+        command=f"retro-dash train train.toml {chosen.flags}",
         forecast=forecast,
         findings=tuple(sorted(findings, key=lambda finding: ("stop", "note", "ok").index(finding.level))),
     )
@@ -173,7 +196,7 @@ def _forecast(
         step_tokens=round(worked),
         seconds=min(seconds, limit * len(plans)) if limit else seconds,
         tokens_per_second=rate,
-        bytes=_memory(config, home),
+        bytes=training_bytes(config, home),
     )
 
 
@@ -189,29 +212,6 @@ def _tokens_per_second(store: Store, model: str) -> tuple[float, str | None]:
                     if values:
                         return sum(values) / len(values), run.id
     return GUESSED_TOKENS_PER_SECOND, None
-
-
-# Memory -----------------------------------------------------------------------------------------------------------
-
-
-def _memory(config: TrainRunConfig, home: Path) -> int | None:
-    """Peak bytes: weights, LoRA and optimiser state, the activations of one pack, the scores of one block of rows."""
-    folder = next(
-        (f for f in (Path(config.model), home / "models" / config.model) if (f / "config.json").is_file()), None
-    )
-    if folder is None:
-        return None
-    shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    layers, hidden = int(shape.get("num_hidden_layers", 0)), int(shape.get("hidden_size", 0))
-    vocabulary = int(shape.get("vocab_size", 0))
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    parameters = stored / (4 if shape.get("torch_dtype", shape.get("dtype")) == "float32" else 2)
-    width = 4 if config.train.batch.precision == "fp32" else 2
-    lora = config.train.lora
-    trained = 2 * 7 * layers * hidden * lora.rank if lora.enabled else parameters
-    kept = 4 if config.train.batch.gradient_checkpointing else ACTIVATION_VALUES
-    activations = config.train.batch.tokens_per_pack * layers * hidden * kept
-    return round(parameters * width + trained * 16 + activations + 128 * vocabulary * 8)
 
 
 # Findings ---------------------------------------------------------------------------------------------------------
@@ -240,7 +240,6 @@ def _judge(
     if {episode.task.split for episode in episodes} & {"test", "valid", "valid_seen", "valid_unseen"}:
         found.append(Finding(level="note", text="Some episodes are of a held-out split: do not test on those tasks."))
     found.append(_time_finding(forecast, measured))
-    found += _memory_findings(config, forecast)
     if shutil.disk_usage(home).free < 2 * 2**30:
         found.append(Finding(level="note", text="Less than 2 GiB of disk is free; checkpoints may not fit."))
     if not config.train.start_adapters and config.train.method not in ("sft", "expert_iteration"):
@@ -257,54 +256,17 @@ def _time_finding(forecast: Forecast, measured: str | None) -> Finding:
     )
 
 
-def _memory_findings(config: TrainRunConfig, forecast: Forecast) -> list[Finding]:
-    if forecast.bytes is None:
-        if config.model == EMBEDDED_MODEL:
-            return [Finding(level="note", text="The embedded model is prepared when the run starts.")]
-        text = f"There is no model folder {config.model!r}, here or in the home's models. Training needs its weights."
-        return [Finding(level="stop", text=text)]
-    free = psutil.virtual_memory().available
-    numbers = f"about {forecast.bytes / 2**30:.1f} GiB of memory; {free / 2**30:.1f} GiB are free"
-    if forecast.bytes > free:
-        return [Finding(level="note", text=f"Needs {numbers}. Lower batch.tokens_per_pack or free some.")]
-    return [Finding(level="ok", text=f"Needs {numbers}.")]
-
-
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-# TOML -------------------------------------------------------------------------------------------------------------
-
-
-def as_toml(config: TrainRunConfig) -> str:
-    """The file for `retro-dash train`: method, preset, and every key that differs from what these two give."""
-    usual = TrainConfig.model_validate({"method": config.train.method, "preset": config.train.preset})
-    default, chosen = usual.model_dump(mode="json"), config.train.model_dump(mode="json")
-    lines = [f"model = {_value(config.model)}", f"method = {_value(config.train.method)}"]
-    lines.append(f"preset = {_value(config.train.preset)}")
-    sections: list[str] = []
-    for key, value in chosen.items():
-        if key in ("method", "preset") or value == default[key]:
-            continue
-        if isinstance(value, dict):
-            sections += _section(key, value, default[key])
-        else:
-            lines.append(f"{key} = {_value(value)}")
-    if config.exploration is not None:
-        sections += _section("exploration", config.exploration.model_dump(mode="json"), {})
-    return "\n".join([*lines, *sections]) + "\n"
-
-
-def _section(name: str, values: dict[str, JsonValue], default: dict[str, JsonValue]) -> list[str]:
-    changed = {k: v for k, v in values.items() if v is not None and (k not in default or default[k] != v)}
-    return ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in changed.items())] if changed else []
-
-
-def _value(value: JsonValue) -> str:
-    """A TOML value: JSON's are the same, except for infinities."""
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return json.dumps(value, ensure_ascii=False)
+def _memory_finding(config: TrainRunConfig, forecast: Forecast, room: Room) -> Finding:
+    if forecast.bytes is not None:
+        level, text = judge_memory(forecast.bytes, room, config.memory == "pause")
+        return Finding(level=level, text=text)
+    if config.model == EMBEDDED_MODEL:
+        return Finding(level="note", text="The embedded model is prepared when the run starts.")
+    text = f"There is no model folder {config.model!r}, here or in the home's models. Training needs its weights."
+    return Finding(level="stop", text=text)

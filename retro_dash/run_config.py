@@ -85,6 +85,9 @@ class TrainRunConfig(RunSection):
     model: str = "smollm2-135m-instruct"
     train: TrainConfig = TrainConfig()
     exploration: Exploration | None = None
+    memory: Literal["share", "pause"] = "share"
+    """`pause`: the dashboard's engine lets go of its memory while the run trains, and serves again when it has ended.
+    Requests in flight finish first."""
 
 
 RunConfig = Annotated[CollectConfig | EvaluateConfig | TrainRunConfig, Field(discriminator="kind")]

@@ -2,7 +2,7 @@
 
     runs/RUN_ID/config.json      what to do, frozen when the run was made
     runs/RUN_ID/dataset.jsonl    what to do it with: episodes (train) or tasks (collect, evaluate), one a line
-    runs/RUN_ID/source.json      where the dataset came from: filter, split, count, seed
+    runs/RUN_ID/source.json      where the dataset came from: filter, split, count, seed, hash of a frozen dataset
     runs/RUN_ID/events.jsonl     what happened, appended by the worker, ingested by the hub
     runs/RUN_ID/adapters/        what it made; each appears by a rename, its manifest written last
     runs/RUN_ID/checkpoints/     where it goes on after a stop
@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,12 +100,17 @@ class RunFolder:
 
 
 def make_run_folder(
-    runs: Path, run: Run, dataset: Iterable[str] = (), source: Mapping[str, JsonValue] | None = None
+    runs: Path,
+    run: Run,
+    dataset: Iterable[str] = (),
+    source: Mapping[str, JsonValue] | None = None,
+    checkpoints: Path | None = None,
 ) -> RunFolder:
     """Write a new run folder at once: it appears complete or not at all. `dataset` gives JSON lines.
 
-    The first event says that the run was created, with the SHA-256 of its dataset. Raises Refused when the run
-    exists, StorageError when the disk refuses.
+    The first event says that the run was created, with the hash of the frozen dataset that `source` names when it
+    trains on one, else with the SHA-256 of its lines. `checkpoints` is a folder of another run to go on from.
+    Raises Refused when the run exists, StorageError when the disk refuses.
     """
     final, temporary = runs / run.id, runs / f".tmp-{run.id}"
     if final.exists():
@@ -119,7 +125,10 @@ def make_run_folder(
             _sync(file)
         _write_json(temporary / "config.json", run.config)
         _write_json(temporary / "source.json", dict(source or {}))
-        run = run.model_copy(update={"dataset_hash": digest.hexdigest()})
+        if checkpoints is not None:
+            shutil.copytree(checkpoints, temporary / "checkpoints")
+        frozen = (source or {}).get("dataset") if run.kind == "train" else None
+        run = run.model_copy(update={"dataset_hash": str(frozen) if frozen else digest.hexdigest()})
         created = Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run))
         with (temporary / "events.jsonl").open("w", encoding="utf-8") as file:
             file.write(created.model_dump_json() + "\n")

@@ -25,13 +25,18 @@ from envs import ENVIRONMENTS, environment_kind
 from envs.base import EnvironmentKind, Options
 from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
-from retro_dash.agent.policies import EXPERT, ModelServer, make_policy, policy_choices
+from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy, policy_choices
+from retro_dash.agent.policy import AbsentPolicy, Policy
 from retro_dash.agent.rollout import Limits, Player, fork_episode
 from retro_dash.curation import Curation
 from retro_dash.evaluating import read_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
+from retro_dash.judging import Judging, find_judge
 from retro_dash.live import LiveEpisode
+from retro_dash.machine import MachineMeter
+from retro_dash.memory import Room
+from retro_dash.preflight import Check, check_training, chosen_by_dataset, chosen_by_filter
 from retro_dash.present import episode_markdown, page_episode, public_metadata
 from retro_dash.settings import Settings
 
@@ -67,6 +72,12 @@ class EngineHandle(ModelServer, Protocol):
 
     def unload_adapter(self, name: str) -> None: ...
 
+    def pause(self, why: str) -> bool: ...
+
+    def resume(self) -> None: ...
+
+    def pid(self) -> int | None: ...
+
     def stop(self) -> None: ...
 
 
@@ -76,8 +87,10 @@ class Service:
     def __init__(self, settings: Settings, store: Store, engine: EngineHandle | None = None) -> None:
         self.settings, self.store, self.engine = settings, store, engine
         self.pool = EnvironmentPool()
-        self.jobs = Jobs(settings.home, store, self._engine_url)
+        self.meter = MachineMeter()
+        self.jobs = Jobs(settings.home, store, self._engine_url, make_room=self._make_room)
         self.curation = Curation(settings.home, store)
+        self.judging = Judging(self.curation, lambda name: find_judge(settings, self.engine, name))
         self._live: OrderedDict[str, LiveEpisode] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -136,6 +149,8 @@ class Service:
         task = find_task(request.env, request.task_id, request.split)
         options = allowed_options(request.options, kind, self.settings)
         refuse_unavailable(kind, options)
+        self._find_policy(request.planner, "planner", kind)
+        self._find_policy(request.reflector, "reflector", kind)
         episode_id, run_id = new_id("ep"), new_id("play")
         episode = Episode(
             id=episode_id,
@@ -179,6 +194,8 @@ class Service:
     ) -> dict[str, JsonValue]:
         """A new live episode that leaves the old one at a turn; with an action, that action is played first."""
         parent = self.store.episode(episode_id, with_tokens=True)
+        if planner:
+            self._find_policy(planner, "planner", environment_kind(parent.task.env))
         child = fork_episode(
             parent, trial, turn, episode_id=new_id("ep"), run_id=new_id("play"), planner=planner or None
         )
@@ -208,9 +225,8 @@ class Service:
 
     def _make_live(self, episode: Episode, next_seq: int) -> LiveEpisode:
         kind = environment_kind(episode.task.env)
-        pace = self.settings.expert_words_per_second or None
-        planner = make_policy(episode.planner, "planner", kind, self.engine, pace)
-        reflector = make_policy(episode.reflector, "reflector", kind, self.engine, pace)
+        planner = self._policy(episode.planner, "planner", kind)
+        reflector = self._policy(episode.reflector, "reflector", kind)
         numbers = count(next_seq)
 
         def store(body: EventBody) -> None:
@@ -231,6 +247,18 @@ class Service:
         live = LiveEpisode(make_player, store)
         return live
 
+    def _find_policy(self, name: str, role: Role, kind: EnvironmentKind) -> Policy:
+        """Raises UnknownName, BadFile or EngineError when it cannot be asked now."""
+        return make_policy(name, role, kind, self.engine, self.settings.expert_words_per_second or None)
+
+    def _policy(self, name: str, role: Role, kind: EnvironmentKind) -> Policy:
+        """The same, whether it can be asked now or not."""
+
+        def find() -> Policy:
+            return self._find_policy(name, role, kind)
+
+        return find() if name == EXPERT else AbsentPolicy(name, find)
+
     def _keep(self, live: LiveEpisode) -> LiveEpisode:
         with self._lock:
             kept = self._live.setdefault(live.episode.id, live)
@@ -244,10 +272,15 @@ class Service:
     # Stored episodes
 
     def episodes(
-        self, filter_text: str = "", sort: str = "-created", limit: int = 50, offset: int = 0
+        self,
+        filter_text: str = "",
+        sort: str = "-created",
+        limit: int = 50,
+        offset: int = 0,
+        cursor: str | None = None,
     ) -> EpisodePage:
-        """A page of stored episodes. Raises BadInput for a filter or sort that does not read."""
-        return self.store.episode_rows(filter_text, sort=sort, limit=limit, offset=offset)
+        """A page of stored episodes. Raises BadInput for a filter, sort or cursor that does not read."""
+        return self.store.episode_rows(filter_text, sort=sort, limit=limit, offset=offset, after=cursor)
 
     def filters(self) -> dict[str, JsonValue]:
         """The fields of the filter language and the known values of some, for completion."""
@@ -301,7 +334,9 @@ class Service:
                 raise BadInput(f"The filter {filter_text!r} finds no episodes to train on. Widen it or collect some.")
             return (self.store.episode(id_, with_tokens=True).model_dump_json() for id_ in ids)
         env = str(config.get("env", ""))
-        if split is not None or not filter_text:
+        if dataset is not None:
+            tasks = [task for task in self.curation.datasets.evaluation_tasks(dataset) if task.env == env]
+        elif split is not None or not filter_text:
             tasks = bundled_tasks(env, _known_split(environment_kind(env), split))
         else:
             rows = [self.store.episode(id_) for id_ in self.store.episode_ids(filter_text)]
@@ -309,9 +344,8 @@ class Service:
         if count is not None and count < len(tasks):
             tasks = random.Random(seed).sample(tasks, count)  # noqa: S311 - a draw of tasks, no secret
         if not tasks:
-            raise BadInput(
-                f"The filter {filter_text!r} finds no {env} episodes, so there are no tasks to play again."
-            )
+            where = f"The dataset {dataset} keeps no" if dataset else f"The filter {filter_text!r} finds no"
+            raise BadInput(f"{where} {env} episodes, so there are no tasks to play again.")
         return (task.model_dump_json() for task in tasks)
 
     def with_adapters(self, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -324,6 +358,21 @@ class Service:
         if not folders:
             return config
         return {**config, "adapters": {**folders, **(given if isinstance(given, dict) else {})}}
+
+    def check_training(self, config: dict[str, JsonValue], filter_text: str, dataset: str | None) -> Check:
+        """A train config looked at with the episodes of a filter, or of a frozen dataset, and the memory of now."""
+        if dataset is not None:
+            chosen = chosen_by_dataset(self.curation.datasets, dataset)
+        else:
+            chosen = chosen_by_filter(self.store, filter_text)
+        return check_training(self.store, self.settings.home, config, chosen, self.room())
+
+    def room(self) -> Room:
+        """The device that training and serving share, and what our processes hold of it."""
+        machine, engine = self.meter.read(), self.engine.pid() if self.engine else None
+        held = self.meter.held({**self.jobs.pids(), **({"engine": engine} if engine else {})})
+        total = machine.gpus[0].memory_total if machine.gpus else machine.memory_total
+        return Room(device=machine.device, total=total, free=machine.free, engine=held.pop("engine", 0), workers=held)
 
     def report(self, run_id: str) -> dict[str, JsonValue] | None:
         """The report of a finished evaluation; None before it is finished."""
@@ -346,6 +395,15 @@ class Service:
         if self.engine is None:
             raise Unavailable("No engine runs here. Start the dashboard without --engine none.")
         return self.engine
+
+    def _make_room(self, run_id: str | None) -> bool:
+        """Pause the engine for a run that needs the device alone, and say whether it has let go; else resume it."""
+        if self.engine is None:
+            return True
+        if run_id is None:
+            self.engine.resume()
+            return True
+        return self.engine.pause(f"The run {run_id} trains with its memory")
 
     def _engine_url(self) -> str | None:
         status = self.engine.status() if self.engine else {}

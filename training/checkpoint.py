@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -26,6 +26,8 @@ class Progress:
     """Wall-clock seconds of training before the checkpoint, earlier sittings included."""
     plan: str = ""
     """Hash of config and samples: a checkpoint of another plan is refused."""
+    course: str = ""
+    """The same without the length of the run: a longer run of the same course goes on from here."""
 
 
 def save_checkpoint(folder: Path, optimiser: MasterAdamW, progress: Progress) -> Path:
@@ -41,19 +43,19 @@ def save_checkpoint(folder: Path, optimiser: MasterAdamW, progress: Progress) ->
     return saved
 
 
-def resume(folder: Path, optimiser: MasterAdamW, plan: str) -> Progress:
+def resume(folder: Path, optimiser: MasterAdamW, plan: str, course: str = "") -> Progress:
     """Load the newest whole checkpoint into the optimiser and its model; a fresh Progress where there is none.
 
-    Raises Refused when the checkpoint belongs to another config or dataset.
+    A longer run of the same course goes on. Raises Refused when the checkpoint is of another config or dataset.
     """
     newest = newest_whole(folder, "step")
     if newest is None:
-        return Progress(plan=plan)
+        return Progress(plan=plan, course=course)
     progress = Progress(**json.loads((newest / "progress.json").read_text()))
-    if progress.plan != plan:
+    if progress.plan != plan and (not course or progress.course != course):
         raise Refused(
             f"The checkpoint {newest} was made with another config or dataset. Give the run its own folder, or put "
             "the config and the dataset back as they were."
         )
     optimiser.load_state(load_file(newest / "state.safetensors"))
-    return progress
+    return replace(progress, plan=plan, course=course)

@@ -27,7 +27,7 @@ from torch import nn
 from data.errors import TrainingError
 from training.checkpoint import Progress, resume, save_checkpoint
 from training.config import Job, TrainConfig
-from training.folders import problem_of
+from training.folders import keep_newest, problem_of
 from training.lora import open_model, save_trained
 from training.optimiser import MasterAdamW
 from training.samples import Sample
@@ -42,6 +42,10 @@ class LogMetrics(Protocol):
 
 
 ShouldStop = Callable[[], bool]
+PACE: Mapping[str, set[str]] = {"budget": {"checkpoint_every", "max_seconds"}}
+"""Settings that change nothing about the steps that are taken."""
+LENGTH: Mapping[str, set[str]] = {"budget": {*PACE["budget"], "max_tokens"}, "batch": {"epochs"}}
+"""The same, with those that only say how many steps there are."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,11 @@ def train_job(
     should_stop: ShouldStop,
     last_logged: int = -1,
 ) -> TrainOutcome:
-    """Train one adapter (or all weights) and publish it; a job that was published before is not run again."""
+    """Train one adapter (or all weights) and publish it; a job that was published before is not run again.
+
+    The last state of an adapter stays in `run_dir/checkpoints/JOB`, so that a longer run can go on from it; that of
+    all weights, three times as large as they are, does not.
+    """
     plan = plan_hash(config, prepared.samples)
     published = run_dir / "adapters" / job
     if problem_of(published) is None and json.loads((published / "training.json").read_text())["plan"] == plan:
@@ -112,20 +120,25 @@ def train_job(
     check_samples(model, prepared.samples, config)
     rows, start_metrics = score_rows(model, prepared.samples, config)
     optimiser = MasterAdamW(model, config.optimiser)
-    progress = resume(run_dir / "checkpoints" / job, optimiser, plan)
+    progress = resume(run_dir / "checkpoints" / job, optimiser, plan, plan_hash(config, prepared.samples, LENGTH))
     if progress.step == 0 and last_logged < 0:
         first = {**prepared.metrics, **start_metrics}
         log(0, {_metric_name(job, name): value for name, value in first.items()})
     run = JobRun(
         config, job, model, optimiser, rows, plan_steps(prepared.samples, config), run_dir / "checkpoints" / job
     )
+    write_plan(run_dir / "plan" / f"{job}.json", prepared.samples, run.steps)
     progress, was_stopped = run.go(progress, log, should_stop, last_logged)
     if was_stopped:
         return TrainOutcome({}, progress.step, progress.tokens, progress.seconds, was_stopped=True)
+    if config.lora.enabled:
+        save_checkpoint(run.checkpoints, optimiser, progress)
+        keep_newest(run.checkpoints, "step", 1)
     save_trained(
         model, model_dir, published, {**asdict(progress), "job": job, "config": config.model_dump(mode="json")}
     )
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    if not config.lora.enabled:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     return TrainOutcome({job: published}, progress.step, progress.tokens, progress.seconds)
 
 
@@ -193,13 +206,20 @@ class JobRun:
         return metrics
 
 
-def plan_hash(config: TrainConfig, samples: Sequence[Sample]) -> str:
-    """Identity of a job: config and samples."""
-    ignored = {"budget": {"checkpoint_every", "max_seconds"}}
-    digest = hashlib.sha256(config.model_dump_json(exclude=ignored).encode())
+def plan_hash(config: TrainConfig, samples: Sequence[Sample], ignored: Mapping[str, set[str]] = PACE) -> str:
+    """Identity of a job: config, without the ignored keys, and samples."""
+    digest = hashlib.sha256(
+        config.model_dump_json(exclude={key: set(names) for key, names in ignored.items()}).encode()
+    )
     for sample in samples:
         digest.update(repr((sample.id, sample.input_ids, sample.policy_mask, sample.advantages)).encode())
     return digest.hexdigest()
+
+
+def write_plan(path: Path, samples: Sequence[Sample], steps: Sequence[Step]) -> None:
+    """Note which samples every step is made of, so that a point of a curve leads to its episodes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"samples": [sample.id for sample in samples], "steps": steps}))
 
 
 @contextmanager

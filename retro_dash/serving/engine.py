@@ -59,6 +59,24 @@ class Engine:
         elif self._client is not None:
             self._client.close()
 
+    def pause(self, why: str) -> bool:
+        """Ask a process of ours to let go of its memory, and say whether it has. Somebody's server is left alone."""
+        if self.process is None:
+            return True
+        if self.process.holds_memory:
+            self.process.pause(why)
+        return not self.process.holds_memory
+
+    def pid(self) -> int | None:
+        """The process of ours that serves; None while there is none."""
+        record = self.process.record if self.process is not None and self.process.holds_memory else None
+        return record.pid if record else None
+
+    def resume(self) -> None:
+        """Serve again after a pause; adapters that were loaded are loaded again."""
+        if self.process is not None:
+            self.process.resume()
+
     def models(self) -> list[ModelCard]:
         """What is served now; empty while the engine is not ready or does not answer."""
         try:

@@ -24,6 +24,8 @@ _BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before the first, second, ... restart in a row."""
 _STEADY_SECONDS = 120.0
 """An engine that ran so long starts again with the shortest wait."""
+_DRAIN_SECONDS = 60.0
+"""The longest that a pause waits for requests in flight."""
 
 EMBEDDED_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """Threads sleep while they wait for each other. Where others use the cores too (a training run, a browser), threads
@@ -64,7 +66,7 @@ class EngineProcess:
         self.home = home
         self.log_path = home / "logs" / "engine.log"
         self.state = "stopped"
-        """`stopped`, `starting`, `ready`, `restarting` or `failed`."""
+        """`stopped`, `starting`, `ready`, `restarting`, `failed`, `pausing` or `paused`."""
         self.detail = ""
         self.record: EngineRecord | None = None
         self.on_ready: Callable[[EngineClient], None] = lambda client: None
@@ -74,6 +76,8 @@ class EngineProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._client: EngineClient | None = None
         self._stop = threading.Event()
+        self._pause = threading.Event()
+        self._why_paused = ""
         self._changed = threading.Condition()
         self._watcher = threading.Thread(target=self._watch, name="engine", daemon=True)
 
@@ -92,6 +96,20 @@ class EngineProcess:
         (self.home / "engine.json").unlink(missing_ok=True)
         self._set("stopped", "The engine was stopped")
 
+    def pause(self, why: str) -> None:
+        """Let go of the memory until `resume`: requests in flight finish, then the server ends. Returns at once."""
+        self._why_paused = why
+        self._pause.set()
+
+    def resume(self) -> None:
+        """Serve again after a pause. Returns at once."""
+        self._pause.clear()
+
+    @property
+    def holds_memory(self) -> bool:
+        """Whether a server of ours runs, or is about to."""
+        return self.state not in ("paused", "failed", "stopped")
+
     def wait_until_ready(
         self, timeout: float | None = None, progress: Callable[[str], None] | None = None
     ) -> EngineClient:
@@ -103,6 +121,8 @@ class EngineProcess:
                 if progress and self.detail != shown:
                     shown = self.detail
                     progress(shown)
+                if self.state in ("pausing", "paused"):
+                    raise EngineError(f"The engine is {self.state}: {self.detail}. Try again when it is ready.")
                 if self.state in ("failed", "stopped") or time.monotonic() > until:
                     raise EngineError(f"The engine is not ready: {self.detail or self.state}. See {self.log_path}.")
                 self._changed.wait(0.5)
@@ -129,17 +149,28 @@ class EngineProcess:
             return
         crashes = 0
         while not self._stop.is_set():
+            if self._pause.is_set():
+                self._set("paused", self._why_paused)
+                self._sleep_while(self._pause.is_set)
+                continue
             began = time.monotonic()
             problem = self._run_once()
             if self._stop.is_set():
                 return
+            if self._pause.is_set():
+                continue
             crashes = 1 if time.monotonic() - began > _STEADY_SECONDS else crashes + 1
             if crashes > len(_BACK_OFF):
                 self._set("failed", f"{problem} It failed {crashes} times in a row and is not started again")
                 return
             wait = _BACK_OFF[crashes - 1]
             self._set("restarting", f"{problem} Starting it again in {wait:.0f} s")
-            self._stop.wait(wait)
+            until = time.monotonic() + wait
+            self._sleep_while(lambda until=until: time.monotonic() < until and not self._pause.is_set())
+
+    def _sleep_while(self, is_needed: Callable[[], bool]) -> None:
+        while is_needed() and not self._stop.wait(0.2):
+            pass
 
     def _run_once(self) -> str:
         """One life of the server; returns what ended it."""
@@ -152,6 +183,10 @@ class EngineProcess:
         client = EngineClient(self.record.url, self.record.key)
         until = time.monotonic() + self._launch.start_seconds
         while self._child.poll() is None and not self._stop.is_set():
+            if self._pause.is_set():
+                self._drain(client)
+                self._end_child()
+                return "The engine was paused."
             if self.state != "ready" and client.is_healthy():
                 self.on_ready(client)
                 self._client = client
@@ -163,6 +198,17 @@ class EngineProcess:
         if self._stop.is_set():
             self._end_child()
         return f"The engine ended with exit code {self._child.poll()}: {last_line(self.log_path)}"
+
+    def _drain(self, client: EngineClient) -> None:
+        """New requests are refused from now on; the ones in flight may finish."""
+        was_ready = self.state == "ready"
+        self._set("pausing", self._why_paused)
+        until = time.monotonic() + _DRAIN_SECONDS
+        while was_ready and time.monotonic() < until and not self._stop.is_set():
+            load = client.stats()
+            if not load.get("running") and not load.get("waiting"):
+                return
+            self._stop.wait(0.2)
 
     def _spawn(self) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from typing import Literal
 from data.errors import BadFile, BadInput, Refused
 from data.events import AdapterPublished, Event, EventBody, RunCreated
 from data.store import Store
-from data.types import Adapter, Noun, Run, RunState
+from data.types import Adapter, DatasetVersion, Noun, Run, RunState
 from retro_dash.evaluating import EvaluationReport, read_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
@@ -44,6 +45,8 @@ class AdapterRow(Noun):
     """Method and preset of the run."""
     filter: str | None
     dataset_hash: str | None
+    dataset_name: str | None
+    """Where the run was given a frozen dataset."""
     problem: str | None
     """Why it cannot be served; None when it can."""
     scores: tuple[AdapterScore, ...]
@@ -52,7 +55,8 @@ class AdapterRow(Noun):
 def adapter_rows(store: Store, jobs: Jobs, base: str) -> list[AdapterRow]:
     """All adapters, newest first. `base` is the name of the model that the engine serves."""
     scores = _scores(store, jobs)
-    return [_row(adapter, store, jobs, base, scores.get(adapter.name, ())) for adapter in store.adapters()]
+    frozen = {version.hash: version for version in store.datasets()}
+    return [_row(adapter, store, jobs, base, scores.get(adapter.name, ()), frozen) for adapter in store.adapters()]
 
 
 def import_adapter(
@@ -82,10 +86,18 @@ def import_adapter(
     return adapter
 
 
-def _row(adapter: Adapter, store: Store, jobs: Jobs, base: str, scores: tuple[AdapterScore, ...]) -> AdapterRow:
+def _row(
+    adapter: Adapter,
+    store: Store,
+    jobs: Jobs,
+    base: str,
+    scores: tuple[AdapterScore, ...],
+    frozen: Mapping[str, DatasetVersion],
+) -> AdapterRow:
     run = store.run(adapter.run_id) if adapter.run_id else None
     source = jobs.folder(run.id).source() if run is not None else {}
-    chosen = source.get("filter")
+    dataset = frozen.get(str(source.get("dataset")))
+    chosen = dataset.filter if dataset else source.get("filter")
     problem = None
     if not (Path(adapter.path) / ("config.json" if adapter.is_full_weights else "adapter_config.json")).is_file():
         problem = f"Its folder {adapter.path} is gone or not whole."
@@ -97,6 +109,7 @@ def _row(adapter: Adapter, store: Store, jobs: Jobs, base: str, scores: tuple[Ad
         about=about(run) if run else "",
         filter=chosen if isinstance(chosen, str) and chosen else None,
         dataset_hash=run.dataset_hash if run else None,
+        dataset_name=dataset.name if dataset else None,
         problem=problem,
         scores=scores,
     )

@@ -73,8 +73,9 @@ class HubClient:
     def at(cls, address: HubAddress, timeout: float = 60.0) -> HubClient:
         return cls(address.url, address.token, timeout, address.trust())
 
-    def status(self) -> dict[str, JsonValue]:
-        return self._json("GET", "/status")
+    def status(self, timeout: float | None = None) -> dict[str, JsonValue]:
+        """What the top bar shows; `timeout` in seconds, where this answer is wanted sooner than others."""
+        return self._json("GET", "/status", **({} if timeout is None else {"timeout": timeout}))
 
     def append(self, events: Sequence[Event]) -> int:
         """Store events; sending the same ones twice is harmless. Returns how many were new."""
@@ -82,26 +83,42 @@ class HubClient:
         return int(str(self._json("POST", "/events", json=body)["applied"]))
 
     def episodes(
-        self, filter_text: str = "", sort: str = "-created", limit: int = 50, offset: int = 0
+        self,
+        filter_text: str = "",
+        sort: str = "-created",
+        limit: int = 50,
+        offset: int = 0,
+        cursor: str | None = None,
     ) -> EpisodePage:
-        """A page of episodes in the filter language of the pages."""
+        """A page of the filtered list, from `offset` or from the `next_cursor` of the page before."""
         query = {"filter": filter_text, "sort": sort, "limit": limit, "offset": offset}
-        return EpisodePage.model_validate(self._json("GET", "/episodes", params=query))
+        return EpisodePage.model_validate(
+            self._json("GET", "/episodes", params=query if cursor is None else {**query, "cursor": cursor})
+        )
+
+    def episode_list(self, filter_text: str = "", sort: str = "-created") -> Iterator[EpisodeRow]:
+        """Every episode of a filter, page after page; what comes in front meanwhile neither doubles nor hides one."""
+        cursor: str | None = None
+        while True:
+            page = self.episodes(filter_text, sort, limit=500, cursor=cursor)
+            yield from page.rows
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def frame(self, filter_text: str = "", sort: str = "-created") -> pandas.DataFrame:
         """All episodes of a filter as a pandas table: one row an episode, `rewards` and `labels` in lists."""
         import pandas  # Half a second that only notebooks pay.
 
-        rows: list[dict[str, object]] = []
-        while True:
-            page = self.episodes(filter_text, sort, limit=500, offset=len(rows))
-            for row in page.rows:
-                fields = row.model_dump(mode="json", exclude={"trials", "created_at"})
-                rows.append(
-                    {**fields, "rewards": [trial.reward for trial in row.trials], "created_at": row.created_at}
-                )
-            if not page.rows or len(rows) >= page.total:
-                return pandas.DataFrame(rows, columns=list(FRAME_COLUMNS))
+        rows = [
+            {
+                **row.model_dump(mode="json", exclude={"trials", "created_at"}),
+                "rewards": [trial.reward for trial in row.trials],
+                "created_at": row.created_at,
+            }
+            for row in self.episode_list(filter_text, sort)
+        ]
+        return pandas.DataFrame(rows, columns=list(FRAME_COLUMNS))
 
     def events(self, cursor: int | None = None) -> Iterator[dict[str, Any]]:
         """What is stored after `cursor` (from now on when None), as it happens: see `data.rows.StoredEvent`.
@@ -229,8 +246,18 @@ class HubClient:
         report: dict[str, Any] | None = self._any("GET", f"/runs/{_part(run_id)}/report")
         return report
 
-    def cancel_run(self, run_id: str) -> Run:
-        return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/cancel"))
+    def cancel_run(self, run_id: str, at_once: bool = False) -> Run:
+        """Save and stop; `at_once` kills it without saving."""
+        body = {"at_once": at_once}
+        return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/cancel", json=body))
+
+    def extend_run(self, run_id: str, epochs: int) -> Run:
+        """Queue a run that goes on from the end of a finished one."""
+        return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/extend", json={"epochs": epochs}))
+
+    def run_alerts(self, run_id: str) -> list[str]:
+        """What in a run's curves should worry a person."""
+        return [str(one) for one in self._any("GET", f"/runs/{_part(run_id)}/alerts")]
 
     def resume_run(self, run_id: str) -> Run:
         return Run.model_validate(self._json("POST", f"/runs/{_part(run_id)}/resume"))
@@ -258,7 +285,7 @@ class HubClient:
         """Labels that stand, oldest first."""
         wanted = {"episode": episode_id, "annotator": annotator}
         params = {key: value for key, value in wanted.items() if value is not None}
-        return [Label.model_validate(label) for label in self._any("GET", "/labels", params=params)]
+        return [Label.model_validate(label) for label in self._list("/labels", params)]
 
     def undo_label(self, annotator: str, id_: str) -> Label:
         """Take back the annotator's last statement; `id_` is the id of the label that says so."""
@@ -293,6 +320,16 @@ class HubClient:
 
     def _any(self, method: str, path: str, **request: object) -> Any:
         return self._ask(method, path, **request).json()
+
+    def _list(self, path: str, params: dict[str, Any]) -> Iterator[Any]:
+        """All of a list that comes in pages, each of which says where the next one begins."""
+        while True:
+            answer = self._ask("GET", path, params=params)
+            yield from answer.json()
+            following = answer.links.get("next")
+            if following is None:
+                return
+            params = dict(httpx.URL(following["url"]).params)
 
     def _ask(self, method: str, path: str, **request: object) -> httpx.Response:
         try:

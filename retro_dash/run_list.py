@@ -42,10 +42,15 @@ class Lineage(Noun):
     """Filter, dataset, run, adapters, evaluations: one row of links."""
 
     filter: str | None
+    """Of the run, or of the frozen dataset that it was given."""
     split: str | None
     dataset_hash: str | None
+    dataset_name: str | None
+    """Where it was given a frozen dataset."""
     items: int
     """Episodes or tasks in the dataset."""
+    parent: Run | None
+    """The run that it goes on from."""
     run: Run
     adapters: tuple[str, ...]
     evaluations: tuple[Run, ...]
@@ -72,11 +77,14 @@ class RunList:
         source = folder.source()
         adapters = tuple(a.name for a in self._store.adapters() if a.run_id == run_id)
         evaluations = self._store.runs(kinds=("evaluate",), limit=1000)
+        frozen = next((one for one in self._store.datasets() if one.hash == source.get("dataset")), None)
         return Lineage(
-            filter=_text(source.get("filter")),
+            filter=_text(frozen.filter if frozen else source.get("filter")),
             split=_text(source.get("split")),
-            dataset_hash=run.dataset_hash,
+            dataset_hash=frozen.hash if frozen else run.dataset_hash,
+            dataset_name=frozen.name if frozen else None,
             items=_lines(folder.dataset),
+            parent=self._store.run(run.parent_id) if run.parent_id else None,
             run=run,
             adapters=adapters,
             evaluations=tuple(one for one in evaluations if set(adapters) & players(one)),

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from retro_dash.agent.policy import OnText, SampledTokens, Sampling, ShouldStop
 from retro_dash.agent.prompts import Message
 from retro_dash.collecting import engine_for, finished_episodes, play_arm
 from retro_dash.event_files import EventFiles
+from retro_dash.machine import MachineMeter
 from retro_dash.run_config import Arm, Exploration, Playing, TrainRunConfig
 from retro_dash.run_folder import EventLog, RunFolder, all_events
 from retro_dash.serving.model import EMBEDDED_MODEL, prepare_embedded_model
@@ -69,7 +73,11 @@ class LocalTokenizer:
         raise TrainingError("This tokenizer has no model to sample from.")
 
 
-@dataclass(frozen=True)
+LOAD_SECONDS = 5.0
+"""Between two readings of the machine."""
+
+
+@dataclass
 class Sitting:
     """One worker's work on a training run: what it was told, and where its results go."""
 
@@ -80,11 +88,25 @@ class Sitting:
     settings: Settings
     model_dir: Path
     should_stop: Callable[[], bool]
+    meter: MachineMeter = field(default_factory=MachineMeter)
+    load_at: float = -math.inf
+    """When the machine was read last."""
 
     def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.events.append(MetricsLogged(step=step, values=dict(values)))
+        values = {**values, **self._load(values)}
+        self.events.append(MetricsLogged(step=step, values=values))
         self.event_files.add(step, values)
         _print(step, values)
+
+    def _load(self, values: Mapping[str, float]) -> dict[str, float]:
+        """What the machine does beside a training step, every few seconds, under the name of the step's job."""
+        job = next((name.rsplit("/", 1)[0] for name in values if name.endswith("/tokens_per_second")), None)
+        if job is None or time.monotonic() - self.load_at < LOAD_SECONDS:
+            return {}
+        self.load_at = time.monotonic()
+        held = self.meter.held({"worker": os.getpid()})["worker"]
+        shares = {f"{job}/system/{name}": value for name, value in self.meter.read().shares().items()}
+        return {**shares, f"{job}/system/worker_gib": held / 2**30}
 
 
 def train_run(

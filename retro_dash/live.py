@@ -181,7 +181,7 @@ class LiveEpisode:
         except RetroDashError as problem:
             error = str(problem)
             if isinstance(problem, EngineError):
-                error += " Nothing is lost: press Step to try this turn again."
+                error += f" Nothing is lost: {self._way_on()}"
         except Exception as problem:  # A verb must never leave the episode busy for ever.
             error = f"Something unexpected broke: {type(problem).__name__}: {problem}. See the hub's log."
             raise
@@ -191,6 +191,12 @@ class LiveEpisode:
             if error is not None:
                 self._notify("error", {"message": error})
             self._notify("state", self.state(with_episode=False))
+
+    def _way_on(self) -> str:
+        """What to do when the model did not answer."""
+        if self.player.wants_reflection:
+            return "press Reflect to try again, or write the reflection yourself."
+        return "press Step to try this turn again, or choose another planner and go on with it."
 
     def _record(self, body: EventBody) -> None:
         self._store(body)

@@ -31,10 +31,11 @@ LEASE_POLL_SECONDS = 0.5
 log = logging.getLogger("retro_dash.worker")
 
 
-def work(folder: RunFolder, engine_url: str | None = None) -> RunState:
-    """Do the run's work to its end, or until SIGTERM. Returns the state that it recorded.
+def work(folder: RunFolder, engine: str | None = None) -> RunState:
+    """Do the run's work to its end, or until SIGTERM, with another `engine` than the home's if one is given.
 
-    Raises BadFile and BadConfig for a folder that holds no run, Refused when another process works on it.
+    Returns the state that it recorded. Raises BadFile and BadConfig for a folder that holds no run, Refused when
+    another process works on it.
     """
     config = parse_run_config(folder.config(), str(folder.path / "config.json"))
     stopping = threading.Event()
@@ -45,7 +46,7 @@ def work(folder: RunFolder, engine_url: str | None = None) -> RunState:
         try:
             with lease(config, folder, stopping) as is_ours:
                 if is_ours:
-                    _do(config, folder, events, stopping, _settings(folder, engine_url))
+                    _do(config, folder, events, stopping, _settings(folder, engine))
             state = RunState.CANCELLED if stopping.is_set() else RunState.FINISHED
         except RetroDashError as problem:
             error = str(problem)
@@ -84,11 +85,11 @@ def _do(
             train_run(config, folder, events, settings, stopping.is_set)
 
 
-def _settings(folder: RunFolder, engine_url: str | None) -> Settings:
+def _settings(folder: RunFolder, engine: str | None) -> Settings:
     """Settings of the home that the run folder lies in."""
     config = folder.config()
     home = folder.path.parent.parent
-    flags = {"home": home, "model": config.get("model"), "engine": engine_url}
+    flags = {"home": home, "model": config.get("model"), "engine": engine}
     return load_settings(flags)
 
 
@@ -157,7 +158,7 @@ def _on_signals(stopping: threading.Event) -> Iterator[None]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`python -m retro_dash.worker RUN_FOLDER [ENGINE_URL]`."""
+    """`python -m retro_dash.worker RUN_FOLDER [ENGINE]`, ENGINE as in the settings."""
     arguments = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     try:

@@ -367,6 +367,23 @@ class ExpertDialogue:
         self._trial = self._trial.model_copy(update={"turns": (*self._trial.turns, turn)})
 
 
+class AbsentPolicy:
+    """A policy that is looked for when it is first asked: what it played can be read and forked while it is away."""
+
+    is_expert = False
+
+    def __init__(self, name: str, find: Callable[[], Policy]) -> None:
+        self.name = name
+        self._find = find
+        self._found: Policy | None = None
+
+    def begin(self, briefing: Briefing, sampling: Sampling) -> Dialogue:
+        """Raises what `find` raises, so that it can be tried again."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found.begin(briefing, sampling)
+
+
 class ScriptedPolicy:
     """Gives fixed replies in order and then the last one for ever; for tests and demonstrations."""
 

@@ -15,10 +15,9 @@ from retro_dash.worker import work
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="a run folder, as under HOME/runs")
-    parser.add_argument("--engine-url", help="ask this engine instead of starting one")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    state = work(RunFolder(arguments.folder.resolve()), arguments.engine_url)
+    state = work(RunFolder(arguments.folder.resolve()), arguments.engine)
     return 0 if state in (RunState.FINISHED, RunState.CANCELLED) else 8

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from data.errors import BadFile
 from data.store import Store
 from retro_dash.api import add_api
 from retro_dash.service import LiveRequest, Service, bundled_tasks
@@ -204,3 +205,36 @@ def test_an_ended_episode_can_be_replayed_and_read_as_markdown(client: TestClien
     assert report["first_divergence"] is None
     text = client.get(f"/api/v1/episodes/{episode_id}/markdown").text
     assert "## Trial 1 (solved" in text
+
+
+def test_an_episode_whose_planner_is_away_is_read_said_so_and_gone_on_with_by_another(
+    client: TestClient, service: Service, tmp_path: Path
+):
+    planner = scripted(tmp_path, "Action: Search[x]")
+    episode_id = open_live(client, planner=planner)
+    client.post(f"/api/v1/live/{episode_id}/step")
+    before = settled(client, episode_id)["episode"]
+    service.close()
+    script = tmp_path / "replies.json"
+    script.rename(tmp_path / "elsewhere.json")
+    again = Service(Settings(home=tmp_path, expert_words_per_second=0), Store.open(tmp_path))
+    try:
+        live = again.live(episode_id)
+        assert live.state()["episode"] == before
+        live.step()
+        assert live.wait(20)
+        assert "replies.json" in str(live.state()["error"])
+        assert live.state()["episode"] == before
+        child = again.live(str(again.fork(episode_id, 1, 2, planner="expert")["episode_id"]))
+        child.step()
+        assert child.wait(20)
+        assert [turn.author for turn in child.episode.trials[0].turns] == ["planner", "expert"]
+        with pytest.raises(BadFile, match=r"replies.json"):
+            again.fork(episode_id, 1, 2, planner=planner)
+        (tmp_path / "elsewhere.json").rename(script)
+        live.step()
+        assert live.wait(20)
+        assert [turn.index for turn in again.store.episode(episode_id).trials[0].turns] == [1, 2]
+        assert live.state()["error"] is None
+    finally:
+        again.close()

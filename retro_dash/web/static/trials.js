@@ -3,7 +3,7 @@
 import { button, fill, h, keyed, number, plural, reason, setText, sign } from "./dom.js";
 import { openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
 
-/** Draws into `element`; `acts`: {fork, step, reflect, editReflection, nextTrial}. Returns {show(state), stream(state)}. */
+/** Draws into `element`; `acts`: {fork, other, step, reflect, editReflection, nextTrial}. Returns {show(state), stream(state)}. */
 export function drawTrials(element, acts) {
   const folded = new Map();
 
@@ -79,13 +79,20 @@ function createTrial({ trial }, { acts, folded }) {
 // What the planner is writing, or has written and waits with.
 function updatePending(place, item, state, acts) {
   const running = item.isLast && item.trial.stop_reason === null;
-  const wanted = !running ? "" : state.phase === "proposed" ? "proposal" : state.partial?.role === "planner" ? "pending" : ["thinking", "acting"].includes(state.phase) ? "pending" : "";
+  const other = running && state.phase === "ready" ? acts.other(item.episode) : null;
+  const wanted = !running ? "" : state.phase === "proposed" ? "proposal" : state.partial?.role === "planner" ? "pending" : ["thinking", "acting"].includes(state.phase) ? "pending" : other ? `other ${other.name}` : "";
   const key = `${wanted} ${item.trial.turns.length}`;
   if (place.dataset.key !== key) {
     place.dataset.key = key;
-    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1, item.episode.planner === "expert" ? "expert" : "planner") : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : []);
+    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1, item.episode.planner === "expert" ? "expert" : "planner") : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : other ? otherPlanner(item, other, acts) : []);
   }
   place.firstChild?.__write?.(state.partial?.role === "planner" ? state.partial.text : "", state.phase);
+}
+
+// The way out when the planner does not answer any more, or is not wanted any more.
+function otherPlanner({ trial }, other, acts) {
+  const next = { index: trial.turns.length + 1 };
+  return h("div", { class: "tools row" }, button(`Go on with ${other.label || other.name}`, () => acts.fork(trial.index, next, other.name), { title: "In a new episode that shares the turns so far; this one stays as it is" }));
 }
 
 const THOUGHT_ACTION = /^\s*(?:thought(?:\s+\d+)?\s*:\s*)?([\s\S]*?)(?:(?:^|\n)\s*action(?:\s+\d+)?\s*:\s*([\s\S]*))?$/i;

@@ -26,7 +26,7 @@ export async function draw(frame) {
   const live = new Live((what) => change(what), (message) => problem(message));
   const setup = drawSetup(page.setup, { onStart: () => newEpisode(), onChange: () => change("all") });
   const acts = {
-    fork, step: (body) => press("step", body), reflect: (text) => press("reflect", text === undefined ? {} : { text }),
+    fork, other, step: (body) => press("step", body), reflect: (text) => press("reflect", text === undefined ? {} : { text }),
     editReflection: (text) => press("edit_reflection", { text }), nextTrial: () => press("next_trial"),
   };
   const trials = drawTrials(page.trials, acts);
@@ -98,10 +98,13 @@ export async function draw(frame) {
     buttons.get("run_episode").focus();
   }
 
-  async function fork(trial, turn) {
+  // The chosen planner, where it is not the one that plays.
+  const other = (episode) => (setup.chosen.planner && setup.chosen.planner !== episode.planner ? setup.policy(setup.chosen.planner) : null);
+
+  async function fork(trial, turn, planner = null) {
     problem("");
     try {
-      const state = await live.press("fork", { trial, turn: turn.index });
+      const state = await live.press("fork", { trial, turn: turn.index, ...(planner ? { planner } : {}) });
       address(state.episode.id, true);
       trials.folded.clear();
       live.take(state);

@@ -90,18 +90,59 @@ def test_it_looks_runs_and_submits() -> None:
     ]
 
 
-def test_a_mistake_leaves_out_one_part_always_the_same_and_the_reflection_quotes_it() -> None:
-    problem = task("sort -u /site/a.txt | head -n 3")
-    expert = BashExpert(mistake_rate=1.0, seed=3)
-    plan = expert.plan(problem, (), 1)
-    assert plan == expert.plan(problem, (), 1)
-    assert plan.mistake in ("drops_a_flag", "drops_a_stage")
-    assert plan.command != "sort -u /site/a.txt | head -n 3"
-    reflection = expert.reflect(problem, (), played(f"execute[{plan.command}]", "submit"))
-    assert f"`{plan.left_out}`" in reflection
-    assert expert.plan(problem, (), 2) == plan
-    assert expert.plan(problem, ("I should be more careful.",), 2) == plan
-    assert expert.plan(problem, (reflection,), 2).mistake is None
+def all_moves(expert: BashExpert, problem: Task, reflections: tuple[str, ...] = ()) -> list[str]:
+    actions: list[str] = []
+    while "submit" not in actions:
+        actions.append(expert.move(problem, reflections, played(*actions)).action)
+    return actions
+
+
+@pytest.mark.parametrize(
+    "gold", ["sort -u /site/a.txt | head -n 3", "sed -i 's/a/b/' /site/a.txt", "rm /site/a.txt", "cat /site/a.txt"]
+)
+def test_a_mistake_is_the_same_in_every_trial_until_a_reflection_quotes_it(gold: str) -> None:
+    problem, kinds = task(gold), set()
+    for seed in range(20):
+        expert = BashExpert(mistake_rate=1.0, seed=seed)
+        plan = expert.plan(problem, (), 1)
+        assert plan.mistake is not None
+        kinds.add(plan.mistake)
+        reflection = expert.reflect(problem, (), played(*all_moves(expert, problem)))
+        assert f"`{plan.fault}`" in reflection
+        assert expert.plan(problem, (), 2) == plan
+        assert expert.plan(problem, ("I should be more careful.",), 2) == plan
+        assert expert.plan(problem, (reflection,), 2).commands == (gold,)
+        assert f"execute[{gold}]" in all_moves(expert, problem, (reflection,))
+    assert kinds == {"leaves_files"} | ({"drops_a_flag"} if " -" in gold else set()) | (
+        {"drops_a_stage"} if "|" in gold else set()
+    )
+
+
+def only_files_left(gold: str) -> BashExpert:
+    """An expert whose mistake with this command is to leave files behind."""
+    seeds = (BashExpert(mistake_rate=1.0, seed=seed) for seed in range(50))
+    return next(expert for expert in seeds if expert.plan(task(gold), (), 1).mistake == "leaves_files")
+
+
+@pytest.mark.parametrize(
+    ("gold", "commands", "fault"),
+    [
+        ("sort /site/a.txt | uniq", ("sort /site/a.txt > /site/step.txt", "uniq < /site/step.txt > /site/answer.txt"),
+         "/site/answer.txt"),
+        ("md5sum /site/a.txt", ("md5sum /site/a.txt > /site/answer.txt",), "/site/answer.txt"),
+        ("awk '$1 > 3' /site/a.txt", ("awk '$1 > 3' /site/a.txt > /site/answer.txt",), "/site/answer.txt"),
+        ("tar -tf /site/a.tar 2> /dev/null", ("tar -tf /site/a.tar 2> /dev/null > /site/answer.txt",),
+         "/site/answer.txt"),
+        ("rm /site/a.txt", ("cp -r /site /site.bak", "rm /site/a.txt", "ls -la /site/"), "/site.bak"),
+        ("tar -C /site -cf /b.tar x", ("cp -r /site /site.bak", "tar -C /site -cf /b.tar x", "ls -la /site/"),
+         "/site.bak"),
+        ("find /site -type f -delete", ("cp -r /site /site.bak", "find /site -type f -delete", "ls -la /site/"),
+         "/site.bak"),
+    ],
+)  # fmt: skip
+def test_files_of_its_own_are_the_answer_or_a_backup(gold: str, commands: tuple[str, ...], fault: str) -> None:
+    plan = only_files_left(gold).plan(task(gold), (), 1)
+    assert (plan.commands, plan.fault) == (commands, fault)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +153,11 @@ def test_a_mistake_leaves_out_one_part_always_the_same_and_the_reflection_quotes
         (("execute[sort /site/a.txt]", "submit"), "`uniq`"),
         (("execute[sort /site/a.txt | uniq]",), "never submitted"),
         (("execute[sort /site/a.txt | uniq]", "execute[ls]", "submit"), "only the last output"),
+        (
+            ("execute[sort /site/a.txt | uniq > /site/b.txt]", "submit"),
+            "`/site/b.txt` behind.*instead of being printed",
+        ),
+        (("execute[cp /site/a.txt /site/b]", "execute[sort /site/a.txt | uniq]", "submit"), "`/site/b` behind"),
         (("execute[rm /site/b]", "execute[sort /site/a.txt | uniq]", "submit"), "after other commands"),
     ],
 )
@@ -127,12 +173,16 @@ def test_it_solves_every_bundled_task_and_its_reflections_mend_its_mistakes() ->
     tasks = [problem for split in KIND.splits for problem in KIND.bundled(split)]
     solved = [play(BashExpert(), problem, (), 1)[1] is StopReason.SOLVED for problem in tasks]
     assert sum(solved) / len(solved) >= 0.98
-    clumsy, mended, repeated = BashExpert(mistake_rate=1.0), [], []
-    for problem in tasks[:25]:
-        first, stop = play(clumsy, problem, (), 1)
-        if stop is not StopReason.SOLVED:
-            reflection = clumsy.reflect(problem, (), first)
-            mended.append(play(clumsy, problem, (reflection,), 2)[1] is StopReason.SOLVED)
-            repeated.append(play(clumsy, problem, (), 2)[1] is StopReason.SOLVED)
-    assert len(mended) >= 10
-    assert sum(mended) / len(mended) - sum(repeated) / len(repeated) >= 0.5
+    gains, successes = [], []
+    for seed in range(2):
+        clumsy = BashExpert(mistake_rate=1.0, seed=seed)
+        for problem in tasks[seed::5]:
+            first, stop = play(clumsy, problem, (), 1)
+            if stop is not StopReason.SOLVED:
+                with_it = play(clumsy, problem, (clumsy.reflect(problem, (), first),), 2)
+                without = play(clumsy, problem, (), 2)
+                gains.append(with_it[0].reward - without[0].reward)
+                successes.append((with_it[1] is StopReason.SOLVED) - (without[1] is StopReason.SOLVED))
+    assert len(gains) >= 18
+    assert sum(gains) / len(gains) >= 0.45
+    assert sum(successes) / len(successes) >= 0.9

@@ -14,6 +14,7 @@ from data.errors import BadFile, BadInput, Refused
 from data.events import AdapterPublished, Event, EventBody, RunCreated
 from data.store import Store
 from data.types import Adapter, DatasetVersion, Noun, Run, RunState
+from retro_dash.bundled import adapter_cards
 from retro_dash.evaluating import EvaluationReport, read_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
@@ -43,6 +44,8 @@ class AdapterRow(Noun):
     run_name: str
     about: str
     """Method and preset of the run."""
+    is_bundled: bool
+    """It ships with Retro Dash."""
     filter: str | None
     dataset_hash: str | None
     dataset_name: str | None
@@ -52,11 +55,17 @@ class AdapterRow(Noun):
     scores: tuple[AdapterScore, ...]
 
 
+def known_adapters(store: Store, base: str | None) -> list[Adapter]:
+    """Published and imported adapters, newest first, then the bundled ones of the model that the engine serves."""
+    return [*store.adapters(), *(card.adapter() for card in adapter_cards(base))]
+
+
 def adapter_rows(store: Store, jobs: Jobs, base: str) -> list[AdapterRow]:
-    """All adapters, newest first. `base` is the name of the model that the engine serves."""
+    """All adapters. `base` is the name of the model that the engine serves."""
     scores = _scores(store, jobs)
     frozen = {version.hash: version for version in store.datasets()}
-    return [_row(adapter, store, jobs, base, scores.get(adapter.name, ()), frozen) for adapter in store.adapters()]
+    known = known_adapters(store, base)
+    return [_row(adapter, store, jobs, base, scores.get(adapter.name, ()), frozen) for adapter in known]
 
 
 def import_adapter(
@@ -71,7 +80,7 @@ def import_adapter(
         raise BadInput(
             f"The name {name!r} cannot be used: letters, digits, and . _ @ - after the first, at most 100."
         )
-    if any(adapter.name == name for adapter in store.adapters()):
+    if any(adapter.name == name for adapter in known_adapters(store, base)):
         raise BadInput(f"An adapter is called {name!r} already. Choose a new name.")
     made_for = _check(folder.expanduser())
     if Path(made_for).name != base:
@@ -107,6 +116,7 @@ def _row(
         adapter=adapter,
         run_name=(run.name or run.id) if run else "",
         about=about(run) if run else "",
+        is_bundled=adapter.path in {str(card.path) for card in adapter_cards(base)},
         filter=chosen if isinstance(chosen, str) and chosen else None,
         dataset_hash=run.dataset_hash if run else None,
         dataset_name=dataset.name if dataset else None,

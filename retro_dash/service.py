@@ -20,11 +20,12 @@ from data.events import EpisodeStarted, Event, EventBody, RunCreated
 from data.filters import describe
 from data.rows import EpisodePage
 from data.store import Store
-from data.types import Episode, Run, RunState, Strategy, Task, Turn
+from data.types import Adapter, Episode, Run, RunState, Strategy, Task, Turn
 from envs import ENVIRONMENTS, environment_kind
 from envs.base import EnvironmentKind, Options
 from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
+from retro_dash.adapters import known_adapters
 from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy, policy_choices
 from retro_dash.agent.policy import AbsentPolicy, Policy
 from retro_dash.agent.rollout import Limits, Player, fork_episode
@@ -353,7 +354,7 @@ class Service:
         arms = config.get("arms")
         players = [arm for arm in arms if isinstance(arm, dict)] if isinstance(arms, list) else [config]
         names = {str(player.get(role)) for player in players for role in ("planner", "reflector")}
-        folders: dict[str, JsonValue] = {a.name: a.path for a in self.store.adapters() if a.name in names}
+        folders: dict[str, JsonValue] = {a.name: a.path for a in self._adapters() if a.name in names}
         given = config.get("adapters")
         if not folders:
             return config
@@ -380,9 +381,9 @@ class Service:
 
     def load_adapter(self, name: str) -> dict[str, JsonValue]:
         """Let the engine serve a published adapter by its name. Raises UnknownName, Unavailable, EngineError."""
-        adapter = next((a for a in self.store.adapters() if a.name == name), None)
+        adapter = next((a for a in self._adapters() if a.name == name), None)
         if adapter is None:
-            raise UnknownName("adapter", name, [a.name for a in self.store.adapters()])
+            raise UnknownName("adapter", name, [a.name for a in self._adapters()])
         self._needed_engine().load_adapter(name, Path(adapter.path))
         return self.status()
 
@@ -390,6 +391,9 @@ class Service:
         """Stop serving an adapter; requests in flight finish."""
         self._needed_engine().unload_adapter(name)
         return self.status()
+
+    def _adapters(self) -> list[Adapter]:
+        return known_adapters(self.store, Path(self.settings.model).name)
 
     def _needed_engine(self) -> EngineHandle:
         if self.engine is None:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from data.errors import BadFile, UnknownName
 from envs.base import EnvironmentKind
 from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
+from retro_dash.bundled import adapter_cards
 
 EXPERT = "expert"
 SCRIPTED = "scripted:"
@@ -24,6 +25,10 @@ class PolicyChoice:
     label: str
     detail: str
     available: bool = True
+    role: Role | None = None
+    """What it was trained to be; None for a policy that takes either part."""
+    envs: tuple[str, ...] = ()
+    """Environments that it was trained for, where people start with it; empty when nobody said."""
 
 
 class ModelServer(Protocol):
@@ -62,7 +67,8 @@ def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:
         return [expert]
     ready = server.model_names()
     base = server.default_model()
-    names = ready or ([base] if base else [])
+    cards = {card.name: card for card in adapter_cards(base)}
+    names = ready or [*([base] if base else []), *cards]
     models = [
         PolicyChoice(
             name,
@@ -71,8 +77,12 @@ def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:
             name in ready,
         )
         for name in names
+        if name not in cards
     ]
-    return [expert, *models]
+    bundled = [
+        PolicyChoice(name, name, card.summary, name in ready, card.role, card.envs) for name, card in cards.items()
+    ]
+    return [expert, *bundled, *models]
 
 
 def _read_replies(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from data.errors import BadConfig, EngineError, Unavailable, UnknownName
 from retro_dash.agent.policy import ChatPolicy, EnginePolicy, Policy
+from retro_dash.bundled import adapter_cards
 from retro_dash.serving.client import Capabilities, EngineClient, ModelCard
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
 from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch, read_record
@@ -24,13 +25,20 @@ from retro_dash.settings import Settings
 class Engine:
     """Models and adapters by name. `process` is None for a server that is not ours."""
 
-    def __init__(self, model: str | None, client: EngineClient | None, process: EngineProcess | None = None) -> None:
+    def __init__(
+        self,
+        model: str | None,
+        client: EngineClient | None,
+        process: EngineProcess | None = None,
+        adapters: Mapping[str, str] | None = None,
+    ) -> None:
+        """`adapters` (name to folder) are loaded whenever the process is ready."""
         if (client is None) == (process is None):
             raise ValueError("An engine is either a process of ours or a client of somebody's server.")
         self.process = process
         self._model = model
         self._client = client
-        self._adapters: dict[str, str] = {}
+        self._adapters = dict(adapters or {})
         self._capabilities: Capabilities | None = None
         self._lock = threading.Lock()
         if process is not None:
@@ -159,7 +167,9 @@ def start_engine(settings: Settings) -> Engine | None:
     else:
         raise BadConfig(f"There is no engine called {settings.engine!r}. Use embedded, vllm, none or a URL.")
     process = EngineProcess(settings.home, launch, prepare)
-    engine = Engine(_served_name(settings.model), None, process)
+    name = _served_name(settings.model)
+    bundled = {card.name: str(card.path) for card in adapter_cards(name)} if settings.engine == "embedded" else {}
+    engine = Engine(name, None, process, bundled)
     process.start()
     return engine
 

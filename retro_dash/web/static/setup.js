@@ -16,13 +16,15 @@ const FIRST = { env: "alfworld", task_id: "rooms-7-small-0007" };
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {
   const saved = { ...FIRST, ...store("play") };
-  const chosen = { env: "", split: "", planner: "expert", reflector: "expert", strategy: "reflexion", temperature: 0, seed: 7, trial_limit: 3, ...saved, task: null };
+  const chosen = { env: "", split: "", planner: null, reflector: null, strategy: "reflexion", temperature: 0, seed: 7, trial_limit: 3, ...saved, task: null };
   const data = { environments: [], policies: { planners: [], reflectors: [] }, tasks: [], total: 0, query: "" };
   const form = controls(chosen, onStart);
+  // What a person picked; the rest follows the environment.
+  const picked = { planner: saved.planner ?? null, reflector: saved.reflector ?? null };
 
   const changed = () => {
     const { task, ...kept } = chosen;
-    store("play", { ...kept, task_id: task?.id });
+    store("play", { ...kept, ...picked, task_id: task?.id });
     onChange();
   };
 
@@ -70,10 +72,18 @@ export function drawSetup(element, { onStart, onChange }) {
     setText(form.envNote, [env?.summary, ...missing].filter(Boolean).join(" "));
   }
 
+  // An agent that was trained for this environment, where there is one; a picked one that was trained for another waits.
+  function suits(list, role) {
+    const taken = list.find((one) => one.name === picked[role]);
+    if (taken && (!taken.envs?.length || taken.envs.includes(chosen.env))) return taken.name;
+    return list.find((one) => one.role === role && one.envs.includes(chosen.env))?.name ?? "expert";
+  }
+
   function showPolicies() {
     for (const [select, list, key] of [[form.planner, data.policies.planners, "planner"], [form.reflector, data.policies.reflectors, "reflector"]]) {
-      if (!list.some((one) => one.name === chosen[key])) chosen[key] = list.find((one) => one.available !== false)?.name ?? "";
-      fill(select, list.map((one) => h("option", { value: one.name, disabled: one.available === false, selected: one.name === chosen[key] }, (one.label || one.name) + (one.available === false ? " (not ready)" : ""))));
+      chosen[key] = suits(list, key);
+      const fits = list.filter((one) => !one.role || one.role === key);
+      fill(select, fits.map((one) => h("option", { value: one.name, disabled: one.available === false, selected: one.name === chosen[key] }, (one.label || one.name) + (one.available === false ? " (not ready)" : ""))));
     }
     const detail = data.policies.planners.find((one) => one.name === chosen.planner)?.detail;
     setText(form.plannerNote, detail ?? "");
@@ -93,6 +103,7 @@ export function drawSetup(element, { onStart, onChange }) {
     chosen.env = form.env.value;
     chosen.split = data.environments.find((env) => env.name === chosen.env)?.splits[0] ?? "";
     showEnvironments();
+    showPolicies();
     loadTasks();
   });
   form.split.addEventListener("change", () => {
@@ -122,6 +133,7 @@ export function drawSetup(element, { onStart, onChange }) {
   for (const key of ["planner", "reflector", "strategy"]) {
     form[key].addEventListener("change", () => {
       chosen[key] = form[key].value;
+      if (key in picked) picked[key] = form[key].value;
       showPolicies();
       changed();
     });

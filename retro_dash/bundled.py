@@ -1,0 +1,50 @@
+"""The adapters that ship with Retro Dash, in `data/adapters/NAME` with a `card.json` that says what they are.
+
+They are there without a run or an event of this home: the engine serves them from its start, and the Play page starts
+with them in the environments that they were trained for.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from data.types import Adapter, Noun
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "adapters"
+
+
+class AdapterCard(Noun):
+    """What a bundled adapter is."""
+
+    name: str
+    role: Literal["planner", "reflector"]
+    envs: tuple[str, ...]
+    """Environments that it was trained for."""
+    base_model: str
+    summary: str
+    """One line for people who choose a planner or reflector."""
+    made_at: datetime
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / self.name
+
+    def adapter(self) -> Adapter:
+        return Adapter(
+            name=self.name,
+            role=self.role,
+            base_model=self.base_model,
+            path=str(self.path),
+            created_at=self.made_at,
+        )
+
+
+@lru_cache
+def adapter_cards(base_model: str | None) -> tuple[AdapterCard, ...]:
+    """The bundled adapters for a base model, by its name."""
+    paths = sorted(FOLDER.glob("*/card.json"))
+    cards = [AdapterCard.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
+    return tuple(card for card in cards if card.base_model == base_model)

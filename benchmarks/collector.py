@@ -29,9 +29,9 @@ from data.types import Strategy, Task
 from envs import environment_kind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.batch import BatchPlan, play_many
+from retro_dash.agent.limits import Limits
 from retro_dash.agent.policy import EnginePolicy, OnText, Policy, SampledTokens, Sampling, ShouldStop
 from retro_dash.agent.prompts import Message
-from retro_dash.agent.rollout import Limits
 from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
 from retro_dash.serving.server import TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch

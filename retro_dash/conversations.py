@@ -14,9 +14,10 @@ from data.formats.chat import Conversation
 from data.formats.entry import Entry
 from data.types import Episode, Reflection, StopReason, Trial, Turn
 from envs import ENVIRONMENTS, environment_kind
+from retro_dash.agent.limits import Limits
+from retro_dash.agent.memory import memory, trial_messages
 from retro_dash.agent.prompts import Message, as_text, reflector_messages
 from retro_dash.agent.reply import format_reply
-from retro_dash.agent.rollout import Limits, memory, trial_messages
 from retro_dash.training_view import Final, final_values, training_view
 
 Pairs = tuple[tuple[str, str], ...]

@@ -26,9 +26,11 @@ from envs.base import EnvironmentKind, Options
 from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
 from retro_dash.adapters import known_adapters
+from retro_dash.agent.fork import fork_episode
+from retro_dash.agent.limits import Limits
 from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy, policy_choices
 from retro_dash.agent.policy import AbsentPolicy, Policy
-from retro_dash.agent.rollout import Limits, Player, fork_episode
+from retro_dash.agent.rollout import Player
 from retro_dash.curation import Curation
 from retro_dash.evaluating import read_report
 from retro_dash.ids import new_id

@@ -12,8 +12,9 @@ from data.errors import EngineError, EnvironmentCrashed
 from data.events import EpisodeStarted, Event, EventBody
 from data.types import Episode, EpisodeState, Strategy, Task
 from envs.base import Environment, EnvironmentKind, Options
+from retro_dash.agent.limits import Limits
 from retro_dash.agent.policy import Policy, ShouldStop
-from retro_dash.agent.rollout import Limits, Player
+from retro_dash.agent.rollout import Player
 
 Append = Callable[[Sequence[Event]], object]
 """Stores events of one run; called from several threads."""

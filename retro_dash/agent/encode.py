@@ -9,10 +9,11 @@ from __future__ import annotations
 from data.errors import TrainingError
 from data.types import Episode, Reflection, Trial, Turn
 from envs.base import EnvironmentKind
+from retro_dash.agent.limits import Limits
+from retro_dash.agent.memory import memory, trial_messages
 from retro_dash.agent.policy import ChatGlue, TokenServer, find_glue
 from retro_dash.agent.prompts import Message, as_text, reflector_messages
 from retro_dash.agent.reply import format_reply
-from retro_dash.agent.rollout import Limits, memory, trial_messages
 from training.samples import Segment
 
 

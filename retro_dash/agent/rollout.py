@@ -36,26 +36,15 @@ from data.types import (
     Turn,
 )
 from envs.base import Environment, EnvironmentKind, Options, StepOutcome
+from retro_dash.agent.limits import Limits, sampled_tokens, turn_limit
+from retro_dash.agent.memory import memory, trial_messages
 from retro_dash.agent.policy import Briefing, Dialogue, Policy, Sampling, ShouldStop
-from retro_dash.agent.prompts import Message, as_text, planner_messages, reflector_messages, transcript
+from retro_dash.agent.prompts import Message, as_text, reflector_messages
 from retro_dash.agent.reply import Malformed, Reply, format_reply, parse_reply
 
 Record = Callable[[EventBody], None]
 """Stores an event; returns once it is safe."""
 OnText = Callable[[Literal["planner", "reflector"], str], None]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one trial may use. Turns come from the task or its environment."""
-
-    reply_tokens: int = 128
-    reflection_tokens: int = 200
-    trial_tokens: int = 6000
-    """Tokens the planner may sample in one trial."""
-    malformed_in_a_row: int = 3
-    last_attempt_characters: int = 6000
-    reflector_characters: int = 12000
 
 
 @dataclass(frozen=True)
@@ -72,39 +61,6 @@ class _Seat:
 
     environment: Environment
     dialogue: Dialogue
-
-
-def turn_limit(task: Task, kind: EnvironmentKind) -> int:
-    """Turns one trial of the task may take."""
-    return task.turn_limit or kind.turn_limit
-
-
-def sampled_tokens(trial: Trial) -> int:
-    """Tokens the planner has sampled in the trial."""
-    return sum(len(turn.completion.token_ids or ()) for turn in trial.turns if turn.completion)
-
-
-def memory(episode: Episode, kind: EnvironmentKind, before_trial: int) -> list[str]:
-    """The reflections that trial `before_trial` starts with, oldest first; empty ones are left out."""
-    if episode.strategy not in (Strategy.REFLEXION, Strategy.BOTH):
-        return []
-    texts = [r.text for r in episode.reflections if r.after_trial < before_trial and r.text.strip()]
-    return texts if kind.reflection_memory is None else texts[-kind.reflection_memory :]
-
-
-def trial_messages(episode: Episode, kind: EnvironmentKind, trial: Trial, limits: Limits) -> list[Message]:
-    """What the planner is told before the trial's first turn: reflections, last attempt and opening."""
-    last_attempt = None
-    if episode.strategy in (Strategy.LAST_ATTEMPT, Strategy.BOTH):
-        before = next((t for t in episode.trials if t.index == trial.index - 1), None)
-        last_attempt = transcript(before, limits.last_attempt_characters) if before else None
-    return planner_messages(
-        episode.task,
-        kind.instructions(episode.task, episode.options),
-        trial.opening,
-        memory(episode, kind, trial.index),
-        last_attempt,
-    )
 
 
 class Player:
@@ -462,52 +418,6 @@ class Player:
     def _refuse_if_over(self) -> None:
         if self.is_over:
             raise Refused(f"This episode has ended ({self.episode.state}). Fork it or play the task again.")
-
-
-def fork_episode(
-    parent: Episode, trial_index: int, turn_index: int, *, episode_id: str, run_id: str, planner: str | None = None
-) -> Episode:
-    """A new running episode that shares everything before turn `turn_index` of trial `trial_index` with its parent.
-
-    Turns sampled by another planner than the fork's lose their token ids: they are context, not this policy's choice.
-    Raises BadInput when the parent has no such turn.
-    """
-    trial = next((t for t in parent.trials if t.index == trial_index), None)
-    if trial is None or not 1 <= turn_index <= len(trial.turns) + 1:
-        raise BadInput(f"Episode {parent.id} has no turn {turn_index} in trial {trial_index} to fork from.")
-    name = planner or parent.planner
-
-    def adopt(turn: Turn) -> Turn:
-        if turn.completion is None or turn.completion.policy in (name, "human"):
-            return turn
-        bare = turn.completion.model_copy(update={"context_ids": None, "token_ids": None, "logprobs": None})
-        return turn.model_copy(update={"completion": bare})
-
-    shared = trial.model_copy(
-        update={
-            "turns": tuple(adopt(turn) for turn in trial.turns[: turn_index - 1]),
-            "reward": 0.0,
-            "success": False,
-            "stop_reason": None,
-            "error": None,
-            "finished_at": None,
-        }
-    )
-    return parent.model_copy(
-        update={
-            "id": episode_id,
-            "run_id": run_id,
-            "planner": name,
-            "parent_id": parent.id,
-            "fork_trial": trial_index,
-            "fork_turn": turn_index,
-            "trials": (*[t for t in parent.trials if t.index < trial_index], shared),
-            "reflections": tuple(r for r in parent.reflections if r.after_trial < trial_index),
-            "state": EpisodeState.RUNNING,
-            "trial_limit": max(parent.trial_limit, trial_index),
-            "created_at": _now(),
-        }
-    )
 
 
 def _compare(trial: Trial, turn: int, recorded: str, replayed: str) -> None:

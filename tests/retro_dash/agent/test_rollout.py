@@ -10,8 +10,11 @@ from data.events import EventBody
 from data.types import Completion, Episode, EpisodeState, StopReason, Strategy, Task
 from envs import environment_kind
 from retro_dash.agent.batch import play_to_end
+from retro_dash.agent.fork import fork_episode
+from retro_dash.agent.limits import Limits
+from retro_dash.agent.memory import memory
 from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
-from retro_dash.agent.rollout import Limits, Player, fork_episode, memory
+from retro_dash.agent.rollout import Player
 
 KIND = environment_kind("hotpotqa")
 NOW = "2026-11-20T00:00:00Z"

@@ -17,7 +17,7 @@ export function plotly() {
   return loading;
 }
 
-/** `onPoint({run, step, time})` when a point is pressed. Returns {element, show, wanted, learn}. */
+/** `onPoint({run, step, time, metric})` when a point is pressed. Returns {element, show, wanted, learn}. */
 export function chartBoard({ onPoint }) {
   const chosen = { smoothing: 0.6, log: false, x: "step", more: [], ...store("charts") };
   const places = new Map();
@@ -131,8 +131,8 @@ export function chartBoard({ onPoint }) {
       plot.on("plotly_unhover", () => (place.hover = null));
       plot.on("plotly_click", (event) => {
         const point = event.points[0];
-        const [run, step, at] = point.customdata ?? [];
-        if (run) onPoint({ run, step, time: at, value: point.y, name: point.data.name });
+        const [run, step, at, metric] = point.customdata ?? [];
+        if (run) onPoint({ run, step, time: at, metric });
       });
     } else {
       await Plotly.react(place.plot, traces, layoutOf(chart, traces), CONFIG);
@@ -159,7 +159,7 @@ export function chartBoard({ onPoint }) {
     const look = style(curve.name);
     const colour = css.getPropertyValue(`--${look.hue}`).trim() || css.getPropertyValue("--ink").trim();
     const x = chosen.x === "time" ? curve.times.map((at) => new Date(at * 1000)) : curve.steps;
-    const customdata = curve.steps.map((step, at) => [run.id, step, curve.times[at]]);
+    const customdata = curve.steps.map((step, at) => [run.id, step, curve.times[at], curve.name]);
     const label = (chart.names ? split(curve.name).filter(Boolean).join(" · ") : look.label) + (runs.length > 1 ? ` · ${run.name || run.id}` : "");
     const isShort = curve.values.length < 40;
     const calm = isShort && chosen.smoothing === 0 ? curve.values : smooth(curve.values, chosen.smoothing);

@@ -71,7 +71,7 @@ export function datasetsPanel({ query, say }) {
     details.addEventListener("toggle", () => details.open && !more.childElementCount && showMore(version, more));
     return h("li", { "data-hash": version.hash }, h("div", { class: "version-head" }, pick, h("strong", {}, version.name), h("code", { class: "small" }, version.hash.slice(0, 10)), h("span", { class: "dim small" }, `${age(version.created_at)} ago`)),
       h("p", { class: "small" }, h("code", {}, version.filter || "everything")), countsElement(version.counts),
-      h("div", { class: "tools row" }, h("a", { class: "button primary", href: `/train?dataset=${id(version.hash)}` }, "Train on it")), details);
+      h("div", { class: "tools row" }, h("a", { class: "button primary", href: `/train?dataset=${id(version.hash)}` }, "Train on it"), version.counts.evaluation_tasks ? h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", dataset: version.hash })}` }, "Evaluate on what it keeps") : null), details);
   }
 
   async function showMore(version, more) {

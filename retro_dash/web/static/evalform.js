@@ -1,6 +1,6 @@
 // The same tasks again: which tasks, which methods, how often.
 
-import { get, post } from "./api.js";
+import { get, id, post } from "./api.js";
 import { button, fill, h, plural, setEnabled, setText } from "./dom.js";
 import { filterLine } from "./filter.js";
 import { labelled } from "./trainform.js";
@@ -15,7 +15,8 @@ export function evaluationForm({ onStarted }) {
   let key = "";
   const line = filterLine((text) => { state.filter = text; look(); });
   const env = h("select", { id: "rd-eval-env" });
-  const where = h("select", { id: "rd-eval-where" }, h("option", { value: "filter" }, "the tasks of stored episodes"), h("option", { value: "split" }, "bundled tasks of a split"));
+  const where = h("select", { id: "rd-eval-where" }, h("option", { value: "filter" }, "the tasks of stored episodes"), h("option", { value: "dataset" }, "the tasks that a frozen dataset keeps for evaluation"), h("option", { value: "split" }, "bundled tasks of a split"));
+  const dataset = h("select", { id: "rd-eval-dataset", on: { change: () => look() } });
   const split = h("select", { id: "rd-eval-split" });
   const count = h("input", { id: "rd-eval-count", type: "number", min: 1, max: 10000, placeholder: "all" });
   const trials = h("input", { id: "rd-eval-trials", type: "number", min: 1, max: 50, value: 3 });
@@ -27,9 +28,10 @@ export function evaluationForm({ onStarted }) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const start = button("Start the evaluation", submit, { class: "primary start" });
   const filterBox = h("div", {}, line.element);
+  const datasetBox = h("div", { class: "fields" }, labelled("rd-eval-dataset", "Dataset", dataset));
   const splitBox = h("div", { class: "fields" }, labelled("rd-eval-split", "Split", split));
   const element = h("section", { class: "eval-form", "aria-label": "Evaluate", hidden: true },
-    h("div", { class: "step" }, h("h2", {}, "Which tasks"), h("div", { class: "fields" }, labelled("rd-eval-env", "Environment", env), labelled("rd-eval-where", "From", where), labelled("rd-eval-count", "How many, drawn with seed 0", count)), filterBox, splitBox, found),
+    h("div", { class: "step" }, h("h2", {}, "Which tasks"), h("div", { class: "fields" }, labelled("rd-eval-env", "Environment", env), labelled("rd-eval-where", "From", where), labelled("rd-eval-count", "How many, drawn with seed 0", count)), filterBox, datasetBox, splitBox, found),
     h("div", { class: "step" }, h("h2", {}, "Which methods"), h("p", { class: "dim" }, "The first is what the others are compared with. Adapters are loaded for the run."), list, h("div", {}, button("+ Another method", () => { arms.push(arm(`method ${arms.length + 1}`, players[0])); drawArms(); }, { class: "chip-button" }))),
     h("div", { class: "step" }, h("h2", {}, "How"), h("div", { class: "fields" }, labelled("rd-eval-trials", "Trials a task", trials), labelled("rd-eval-seeds", "Seeds", seeds), labelled("rd-eval-measure", "Score", measure), labelled("rd-eval-name", "Name", name)), problem, start));
   env.addEventListener("change", () => { drawSplits(); look(); });
@@ -38,16 +40,18 @@ export function evaluationForm({ onStarted }) {
   const arm = (title, planner, reflector = planner) => ({ name: title, planner, reflector, strategy: "reflexion", temperature: 0 });
   let environments = [];
 
-  async function open({ filter, arms: wanted, like }) {
+  async function open({ filter, dataset: frozen, arms: wanted, like }) {
     key = crypto.randomUUID?.() ?? String(Math.random());
-    const [policies, adapters, found_] = await Promise.all([get("/policies"), get("/adapters/rows"), get("/environments")]);
+    const [policies, adapters, found_, versions] = await Promise.all([get("/policies"), get("/adapters/rows"), get("/environments"), get("/datasets")]);
     environments = found_.filter((one) => one.works);
     const models = policies.planners.map((one) => one.name);
     const base = models.find((one) => one !== "expert") ?? "expert";
     players = [...new Set([...models, ...adapters.filter((row) => !row.problem).map((row) => row.adapter.name)])];
     fill(env, environments.map((one) => h("option", { value: one.name }, one.title)));
     get("/filters").then(line.know).catch(() => {});
-    state = { filter: filter ?? like?.source.filter ?? "outcome:failed", where: like?.source.split ? "split" : "filter" };
+    state = { filter: filter ?? like?.source.filter ?? "outcome:failed", where: frozen || like?.source.dataset ? "dataset" : like?.source.split ? "split" : "filter" };
+    fill(dataset, versions.map((one) => h("option", { value: one.hash, selected: one.hash === (frozen ?? like?.source.dataset) }, `${one.name} · ${one.hash.slice(0, 8)} · ${plural(one.counts.evaluation_tasks ?? 0, "task")}`)));
+    where.querySelector("[value=dataset]").disabled = !versions.length;
     arms = like ? like.report.arms.map((one) => ({ ...one.arm })) : suggested(wanted, base, adapters);
     if (like) {
       env.value = like.report.env;
@@ -86,7 +90,8 @@ export function evaluationForm({ onStarted }) {
 
   function showWhere() {
     filterBox.hidden = state.where !== "filter";
-    splitBox.hidden = state.where === "filter";
+    datasetBox.hidden = state.where !== "dataset";
+    splitBox.hidden = state.where !== "split";
   }
 
   function drawArms() {
@@ -114,6 +119,12 @@ export function evaluationForm({ onStarted }) {
         if (mine === asked) setText(found, `${plural(total, "task")} in this split.`);
         return;
       }
+      if (state.where === "dataset") {
+        const { version } = await get(`/datasets/${id(dataset.value)}`);
+        const many = version.counts.evaluation_tasks ?? 0;
+        if (mine === asked) setText(found, `${plural(many, "task")} kept for evaluation; those of the environment above are played.`);
+        return setEnabled(start, many > 0);
+      }
       const whole = `${state.filter} ${/(^|\s)env:/.test(state.filter) ? "" : `env:${env.value}`}`.trim();
       const page = await get("/episodes", { filter: whole, limit: 1 });
       if (mine !== asked) return;
@@ -130,7 +141,7 @@ export function evaluationForm({ onStarted }) {
     setEnabled(start, false);
     setText(start, "Queueing …");
     const config = { kind: "evaluate", env: env.value, arms, trials: Number(trials.value), seeds: seeds.value.split(",").map((one) => Number(one.trim())), measure: measure.value };
-    const tasks = state.where === "split" ? { split: split.value } : { filter: state.filter };
+    const tasks = { split: { split: split.value }, dataset: { dataset: dataset.value }, filter: { filter: state.filter } }[state.where];
     try {
       onStarted(await post("/runs", { kind: "evaluate", name: name.value || arms.map((one) => one.name).join(" against "), config, count: count.value ? Number(count.value) : null, ...tasks }, { "idempotency-key": key }));
     } catch (error) {

@@ -1,4 +1,4 @@
-// What metric names mean: which belong into one chart, how they look, what in them should worry a person. No page here.
+// What metric names mean: which belong into one chart, and how they look. No page here.
 
 const TERMS = { il: "il_loss", rl: "rl_loss", kl: "kl_loss" };
 
@@ -14,6 +14,7 @@ export const CHARTS = [
   { key: "kl", title: "KL to the behaviour policy (nats)", match: /\/(kl_behaviour|step0_abs_log_ratio)$/ },
   { key: "reward", title: "Reward", match: /\/(reward\/mean|ppo_reward|rewards?)$/ },
   { key: "sample_size", title: "Effective sample size", match: /\/effective_sample_size$/ },
+  { key: "system", title: "Load of the machine", match: /\/system\/\w+_share$/, share: true },
   { key: "learning_rate", title: "Learning rate", match: /\/learning_rate$/ },
 ];
 
@@ -53,7 +54,8 @@ export function style(name) {
   const term = Object.keys(TERMS).find((key) => rest.endsWith(TERMS[key]) || rest.includes(`/${key}_`));
   const last = rest.split("/").at(-1).replaceAll("_", " ");
   const words = { il: "IL (imitation)", rl: "RL (policy gradient)", kl: "KL" };
-  const hue = term ?? (rest.endsWith("clip_low") ? "failure" : rest.endsWith("clip_high") ? "human" : rest.endsWith("solved") ? "success" : role === "reflector" ? "reflector" : "planner");
+  const load = { cpu_share: "planner", memory_share: "reflector", gpu_share: "expert", gpu_memory_share: "human" }[rest.split("/").at(-1)];
+  const hue = term ?? load ?? (rest.endsWith("clip_low") ? "failure" : rest.endsWith("clip_high") ? "human" : rest.endsWith("solved") ? "success" : role === "reflector" ? "reflector" : "planner");
   return { hue, dash: role === "reflector" ? "dash" : "solid", label: [iteration, rest.endsWith("_loss") ? words[term] : `${role} ${last}`].filter(Boolean).join(" · ") };
 }
 
@@ -68,32 +70,6 @@ export function smooth(values, weight) {
     scale = scale * weight + (1 - weight);
     return sum / scale;
   });
-}
-
-const loss = (name) => /(^|\/)(il|rl)?_?loss$/.test(name);
-
-/** Sentences about what looks wrong in a run. */
-export function alerts(run, curves) {
-  const found = [];
-  if (run.state === "stalled") found.push(run.error || "No sign of life from the worker. Stop it, or wait: it may only be slow.");
-  for (const curve of curves) {
-    const { name, values } = curve;
-    if (values.some((value) => !Number.isFinite(value))) {
-      found.push(`${name} is not a number. Lower optimiser.learning_rate, or look at the samples that the log names.`);
-      continue;
-    }
-    if (values.length < 12) continue;
-    const calm = smooth(values, 0.8);
-    const last = calm.at(-1);
-    if (loss(name) && name.endsWith("il_loss") && last > 1.5 * Math.min(...calm) + 0.5 && last > calm[5]) {
-      found.push(`${name} diverges: ${round(last)} now, ${round(Math.min(...calm))} at its best. Lower the learning rate or stop here.`);
-    }
-    if (name.endsWith("/entropy") && values[0] > 0.05 && last < 0.1 * values[0]) {
-      found.push(`${name} has collapsed from ${round(values[0])} to ${round(last)}: the policy always says the same. Raise loss.kl_coefficient.`);
-    }
-    if (name.endsWith("clip_high") && last > 0.5) found.push(`${name}: more than half of the tokens are clipped, so the policy is far from its samples. Collect fresh ones.`);
-  }
-  return found;
 }
 
 export function round(value) {

@@ -45,7 +45,8 @@ export function runList({ onOpen, onMove, onOverlay }) {
       event.preventDefault();
       onOpen(id);
     } } }, h("span", { class: "run-name" }, mark, name, spark), h("span", { class: "small run-facts" }, state, about, pace));
-    const element = h("li", { "data-run": id }, link, h("span", { class: "run-side" }, up, down, overlay));
+    const grip = h("span", { class: "grip", "aria-hidden": "true", title: "Drag to another place in the queue" }, "⠿");
+    const element = h("li", { "data-run": id, on: { dragstart: (event) => drag(event, id), dragover: (event) => over(event, element), dragleave: () => element.classList.remove("drop"), drop: (event) => drop(event, element), dragend: settle } }, link, h("span", { class: "run-side" }, grip, up, down, overlay));
     element.__update = ({ run, about: what, position, done, total, eta_seconds: eta, eta_of: of, spark: values, spark_name: curve }, waiting) => {
       const [who, sign, word] = STATES[run.state] ?? ["environment", "?", run.state];
       mark.className = `sign ${who}`;
@@ -69,8 +70,40 @@ export function runList({ onOpen, onMove, onOverlay }) {
       up.hidden = position === null || position === 0;
       down.hidden = position === null || position === waiting - 1;
       [up.__to, down.__to] = [position - 1, position + 1];
+      const movable = position !== null && waiting > 1;
+      element.draggable = movable;
+      grip.hidden = !movable;
+      element.__position = position;
     };
     return element;
+  }
+
+  // A waiting run is dragged to the place of another one.
+
+  let dragged = null;
+
+  function drag(event, id) {
+    dragged = id;
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", id);
+  }
+
+  function over(event, element) {
+    if (dragged === null || element.__position === null || element.dataset.run === dragged) return;
+    event.preventDefault();
+    element.classList.add("drop");
+  }
+
+  function drop(event, element) {
+    if (dragged === null || element.__position === null) return;
+    event.preventDefault();
+    onMove(dragged, element.__position);
+    settle();
+  }
+
+  function settle() {
+    dragged = null;
+    for (const element of list.children) element.classList.remove("drop");
   }
 
   /** The run `by` places away from the selected one. */
@@ -100,11 +133,12 @@ export function sparkline(values, name, width = 72, height = 18) {
 }
 
 /** Filter → dataset → run → adapters → evaluations, each a link. Used wherever a run or an adapter is shown. */
-export function lineageParts({ filter, split, dataset_hash: hash, items, run, adapters, evaluations }) {
+export function lineageParts({ filter, split, dataset_hash: hash, dataset_name: dataset, items, parent, run, adapters, evaluations }) {
   const what = run.kind === "train" ? plural(items, "episode") : plural(items, "task");
   return [
     filter ? { text: `✎ ${filter}`, href: `/episodes?${new URLSearchParams({ filter })}` } : { text: split ? `split ${split}` : run.kind === "train" ? "all episodes" : "bundled tasks", href: "/episodes" },
-    { text: `${what}${hash ? `, ${hash.slice(0, 8)}` : ""}` },
+    dataset ? { text: `dataset ${dataset} (${what}, ${hash.slice(0, 8)})`, href: `/curate?dataset=${encodeURIComponent(hash)}` } : { text: `${what}${hash ? `, ${hash.slice(0, 8)}` : ""}` },
+    parent && { text: `run ${runTitle(parent)}`, href: runHref(parent) },
     { text: `run ${runTitle(run)}`, href: `/train?run=${encodeURIComponent(run.id)}` },
     ...adapters.map((name) => ({ text: `adapter ${name}`, href: `/serving?adapter=${encodeURIComponent(name)}` })),
     ...evaluations.map((one) => ({ text: `evaluation ${runTitle(one)}`, href: runHref(one) })),

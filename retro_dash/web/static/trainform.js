@@ -1,9 +1,9 @@
 // The form of a training run, made from the config's own schema: data → method → model → check → start.
 
 import { get, id, post } from "./api.js";
-import { button, fill, h, keyed, plural, setEnabled, setText } from "./dom.js";
+import { dataStep } from "./datastep.js";
+import { button, fill, h, keyed, setEnabled, setText } from "./dom.js";
 import { fieldOf, resolve, showValue } from "./fields.js";
-import { filterLine } from "./filter.js";
 import { bytes, duration } from "./metrics.js";
 
 const METHODS = {
@@ -27,9 +27,7 @@ export function trainForm({ onStarted }) {
   let asked = 0;
   let timer = 0;
   let key = "";
-  const line = filterLine((text) => { state.filter = text; change(); });
-  const count = h("p", { class: "small", role: "status" });
-  const quick = h("div", { class: "chips" });
+  const data = dataStep({ onChange: () => change() });
   const methods = h("div", { class: "methods", role: "radiogroup", "aria-label": "Method" });
   const preset = h("select", { id: "rd-preset" });
   const presetHint = h("p", { class: "dim small", id: "rd-preset-hint" });
@@ -45,7 +43,7 @@ export function trainForm({ onStarted }) {
   const step = (number, title, ...content) => h("li", { class: "step" }, h("h2", {}, h("span", { class: "step-number", "aria-hidden": "true" }, number), title), ...content);
   const element = h("section", { class: "train-form", "aria-label": "New run", hidden: true },
     h("ol", { class: "steps" },
-      step(1, "Data", h("p", { class: "dim" }, "Which stored episodes to learn from. They are frozen into the run."), line.element, quick, count),
+      step(1, "Data", data.element),
       step(2, "Method", methods, h("div", { class: "fields" }, labelled("rd-preset", "Preset", preset, presetHint), labelled("rd-run-name", "Name of the run", name))),
       step(3, "Model", basics, h("p", { class: "dim small" }, "Everything else has a value already. Open a group to change one; hints say what it does."), sections)),
     h("aside", { class: "panel check-panel", "aria-label": "Check and start" }, h("h2", {}, "4 · Check"), problem, findings, facts,
@@ -65,23 +63,19 @@ export function trainForm({ onStarted }) {
   name.addEventListener("input", () => { state.name = name.value; });
 
   function fresh() {
-    return { filter: "outcome:solved", name: "", model: null, train: { method: "sft", preset: "fixed" }, exploration: null };
+    return { name: "", model: null, memory: "share", train: { method: "sft", preset: "fixed" }, exploration: null };
   }
 
-  async function open({ filter, from }) {
-    const wanted = `${filter ?? ""} ${from ?? ""}`;
+  async function open({ filter, dataset, from }) {
+    const wanted = `${filter ?? ""} ${dataset ?? ""} ${from ?? ""}`;
     if (schema && key.startsWith(`${wanted} `)) return;
     key = `${wanted} ${crypto.randomUUID?.() ?? Math.random()}`;
     schema ??= await get("/train/schema");
     state = fresh();
-    if (filter !== null) state.filter = filter;
-    if (from) await cloneOf(from);
+    const source = from ? await cloneOf(from) : { filter, dataset };
     state.model ??= schema.model;
-    line.set(state.filter);
     name.value = state.name;
-    get("/filters").then(line.know).catch(() => {});
-    fill(quick, [["Solved", "outcome:solved"], ["A reflection helped", "gain>0"], ["By models", "-planner:expert"], ["Expert verdict", "label:expert"], ["All", ""]].map(([label, text]) =>
-      button(label, () => { state.filter = text; line.set(text); change(); }, { class: "chip-button" })));
+    await data.open(source);
     fill(preset, Object.keys(PRESETS).map((one) => h("option", { value: one }, one)));
     await drawFields();
     change(0);
@@ -89,10 +83,11 @@ export function trainForm({ onStarted }) {
 
   async function cloneOf(runId) {
     const [run, lineage] = await Promise.all([get(`/runs/${id(runId)}`), get(`/runs/${id(runId)}/lineage`)]);
-    const { model, train, exploration } = run.config;
+    const { model, train, exploration, memory } = run.config;
     // The frozen config is complete; only what a person would have typed is worth carrying over.
     const plain = (await post("/train/check", { config: { kind: "train", model, train: { method: train.method, preset: train.preset } }, filter: "id:none" })).config.train;
-    state = { filter: lineage.filter ?? "", name: `${run.name || run.id}, changed`, model, exploration, train: { ...differences(plain, train), method: train.method, preset: train.preset } };
+    state = { name: `${run.name || run.id}, changed`, model, exploration, memory: memory ?? "share", train: { ...differences(plain, train), method: train.method, preset: train.preset } };
+    return { filter: lineage.filter ?? "", dataset: lineage.dataset_name ? lineage.dataset_hash : null };
   }
 
   function choose(method) {
@@ -124,6 +119,7 @@ export function trainForm({ onStarted }) {
     fill(basics,
       labelled("rd-model", "Base model", own(["model"], h("input", { id: "rd-model", class: "mono", value: state.model, on: { change: (event) => { state.model = event.target.value.trim(); change(); } } })), h("p", { class: "dim small" }, "A name in the home's models, or a folder.")),
       ["roles", "shared_adapter"].map((field) => made(["train", field], train.properties[field], put)),
+      labelled("rd-memory", "While it trains, the engine", memoryField(), h("p", { class: "dim small" }, "Paused, it gives its memory to the run and serves again when the run has ended; requests in flight finish first.")),
       ["planner", "reflector", "both"].map((role) => startField(role, adapters)));
     const groups = Object.entries(train.properties).filter(([field]) => !OUTER.includes(field));
     fill(sections,
@@ -135,6 +131,11 @@ export function trainForm({ onStarted }) {
         labelled("rd-explore", "Explore between trainings", h("input", { type: "checkbox", id: "rd-explore", checked: Boolean(state.exploration), on: { change: (event) => { state.exploration = event.target.checked ? {} : null; change(); } } })),
         ...Object.entries(resolve(root, root.properties.exploration).properties).map(([inner, one]) => made(["exploration", inner], one, put))]),
       group("seed", "", [made(["train", "seed"], train.properties.seed, put)]));
+  }
+
+  function memoryField() {
+    const choices = { share: "goes on serving", pause: "is paused" };
+    return h("select", { id: "rd-memory", on: { change: (event) => { state.memory = event.target.value; change(); } } }, Object.entries(choices).map(([value, words]) => h("option", { value, selected: state.memory === value }, words)));
   }
 
   function startField(role, adapters) {
@@ -178,29 +179,29 @@ export function trainForm({ onStarted }) {
 
   function change(wait = 350) {
     showMethods();
-    setText(count, "Looking …");
+    data.say(null);
     element.querySelector(".check-panel").setAttribute("aria-busy", "true");
     clearTimeout(timer);
     timer = setTimeout(check, wait);
   }
 
-  const config = () => ({ kind: "train", model: state.model, train: state.train, ...(state.exploration ? { exploration: state.exploration } : {}) });
+  const config = () => ({ kind: "train", model: state.model, memory: state.memory, train: state.train, ...(state.exploration ? { exploration: state.exploration } : {}) });
 
   async function check() {
     const mine = ++asked;
     try {
-      const found = await post("/train/check", { config: config(), filter: state.filter });
+      const found = await post("/train/check", { config: config(), ...data.chosen() });
       if (mine !== asked) return;
       checked = found;
-      line.fail(null);
+      data.fail(null);
       showProblem("");
       showCheck(found);
     } catch (error) {
       if (mine !== asked) return;
       checked = null;
-      if (/^Position|filter/i.test(error.message)) line.fail(error);
+      if (/^Position|filter/i.test(error.message)) data.fail(error);
       showProblem(error.message);
-      setText(count, "");
+      data.say();
       setEnabled(start, false);
     } finally {
       if (mine === asked) element.querySelector(".check-panel").removeAttribute("aria-busy");
@@ -208,7 +209,7 @@ export function trainForm({ onStarted }) {
   }
 
   function showCheck({ config: whole, toml: file, command: line_, forecast, findings: found }) {
-    setText(count, `${plural(forecast.episodes, "episode")} match.`);
+    data.say(forecast.episodes);
     keyed(findings, found, (one) => one.level + one.text, (one) => h("li", { class: MARKS[one.level][0] }, h("span", { class: "sign", "aria-hidden": "true" }, MARKS[one.level][1]), h("span", { class: "sr" }, one.level === "stop" ? "Stops the run: " : one.level === "note" ? "Note: " : ""), one.text));
     const rows = Object.entries(forecast.rows).map(([kind, many]) => `${many.toLocaleString("en")} ${kind}`).join(", ");
     fill(facts, [["Samples", rows || "none"], ["Tokens", `${forecast.tokens.toLocaleString("en")}, of which ${forecast.trained_tokens.toLocaleString("en")} trained, ${(forecast.tokens - forecast.trained_tokens).toLocaleString("en")} masked`],
@@ -252,7 +253,7 @@ export function trainForm({ onStarted }) {
     setEnabled(start, false);
     setText(start, "Starting …");
     try {
-      const run = await post("/runs", { kind: "train", name: state.name || `${METHODS[state.train.method]?.[0] ?? state.train.method}: ${state.filter || "all episodes"}`, config: config(), filter: state.filter }, { "idempotency-key": key });
+      const run = await post("/runs", { kind: "train", name: state.name || `${METHODS[state.train.method]?.[0] ?? state.train.method}: ${data.words()}`, config: config(), ...data.chosen() }, { "idempotency-key": key });
       key = "";
       onStarted(run);
     } catch (error) {

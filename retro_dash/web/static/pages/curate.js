@@ -121,7 +121,7 @@ export async function draw(frame) {
     focus(found ?? (part === "reflection" ? list.find((one) => one.part === part) : null) ?? target);
   }
 
-  async function open(episodeId, place = { part: "episode" }) {
+  async function open(episodeId, place = { part: "episode" }, options = {}) {
     const mine = ++drawing;
     pairs.end();
     if (episodeId === null) return showEnd();
@@ -135,12 +135,12 @@ export async function draw(frame) {
       stage.hidden = bar.element.hidden = false;
       view = drawItem(stage, item, { ledger, isSaved: (id) => !outbox.has(id), isBlind: () => isBlind, onFocus: focus });
       stage.scrollTop = 0;
-      const { filter, order } = queue.query();
-      history.replaceState(null, "", `/curate?${new URLSearchParams({ ...(filter && { filter }), ...(order !== "shuffle" && { order }), episode: episodeId })}`);
+      const { filter, order, overlap = 1, overlap_share: share = 1 } = queue.query();
+      history.replaceState(null, "", `/curate?${new URLSearchParams({ ...(filter && { filter }), ...(order !== "shuffle" && { order }), ...(overlap > 1 && { overlap }), ...(overlap > 1 && share < 1 && { overlap_share: share }), episode: episodeId })}`);
       frame.crumbs({ text: filter || "All episodes", href: `/curate?${new URLSearchParams(filter ? { filter } : {})}` }, { text: item.episode.task.env }, { text: item.episode.task.id }, { text: `item ${queue.place().at + 1} of this sitting` });
       document.title = `${item.episode.task.instruction.slice(0, 60)} · Curate · Retro Dash`;
       await view.reach({ trial: null, turn: null, ...place });
-      focus(place);
+      focus(place, options);
       frame.say(item.episode.task.instruction);
     } catch (error) {
       if (mine === drawing) showProblem(error);
@@ -194,9 +194,9 @@ export async function draw(frame) {
     }
   }
 
-  async function goTo(place) {
-    if (item?.episode.id !== place.episode_id) await open(queue.visit(place.episode_id), place);
-    else if (await view.reach(place)) focus(place);
+  async function goTo(place, options) {
+    if (item?.episode.id !== place.episode_id) await open(queue.visit(place.episode_id), place, options);
+    else if (await view.reach(place)) focus(place, options);
   }
 
   // What the keys and buttons do.
@@ -223,7 +223,7 @@ export async function draw(frame) {
   const go = {
     forward: next, back, down: () => move(1), up: () => move(-1), trialNext: () => jump(1, "trial"), trialBack: () => jump(-1, "trial"), reflection: () => jump(1, "reflection"), whole: () => focus({ part: "episode" }),
     filter: () => queueBar.focus(), auto: () => setOption("auto-advance", !isAuto), blind: () => setOption("blind", !isBlind), pair: () => pairs.start(),
-    datasets: () => drawer.toggle("datasets"), import: () => drawer.toggle("import"), keys: () => drawer.toggle("keys"), close: () => drawer.close() || (on() ? focus({ part: "episode" }) : pairs.isOn() && begin(queue.query(), queue.current())),
+    review: () => drawer.toggle("review"), disputeNext: () => drawer.step(1), disputeBack: () => drawer.step(-1), tags: () => drawer.toggle("tags"), datasets: () => drawer.toggle("datasets"), import: () => drawer.toggle("import"), keys: () => drawer.toggle("keys"), close: () => drawer.close() || (on() ? focus({ part: "episode" }) : pairs.isOn() && begin(queue.query(), queue.current())),
     left: () => pairs.vote("left"), right: () => pairs.vote("right"), tie: () => pairs.vote("tie"),
   };
   const keymap = openKeymap(keysOfCurate({ acts: { ...acts, ...go }, on, inPair: () => pairs.isOn() }), () => {
@@ -267,7 +267,31 @@ export async function draw(frame) {
     say: frame.say,
   });
   const empty = h("div", { class: "curate-empty", hidden: true });
-  const drawer = drawDrawer({ keymap, query: () => queue.query(), say: frame.say, refocus: () => view?.focus(target), onImported: () => begin(queue.query()) });
+  const drawer = drawDrawer({
+    keymap, query: () => queue.query(), onQuery: (change) => begin({ ...queue.query(), ...change }, item?.episode.id), say: frame.say, refocus: () => view?.focus(target), onImported: () => begin(queue.query()),
+    show: (place) => goTo(place, { quiet: true }), decide,
+    onTags: (found) => {
+      tagSet = found;
+      showTags();
+    },
+  });
+
+  /** The final word on one label of a part, beside what was decided of its other labels; null takes it back. */
+  async function decide(place, name, value) {
+    const owner = item?.episode.id === place.episode_id ? item : await queue.load(place.episode_id);
+    const own = readLedger(owner.labels, annotator);
+    const { [name]: was, ...others } = own.value(place, "adjudication") ?? {};
+    const merged = name === "quality" && value && was ? { ...was, ...value } : value;
+    const final = merged === null ? others : { ...others, [name]: merged };
+    const standing = own.label(place, "adjudication");
+    const requestId = newId();
+    if (Object.keys(final).length) {
+      const request = { id: requestId, target: place, name: "adjudication", value: final, seen: own.newest(place, "adjudication") };
+      steps.say(request);
+      send(request, owner);
+    } else if (standing) send({ id: requestId, ...steps.takeBack(standing, requestId) }, owner);
+    await outbox.whenEmpty();
+  }
   fill(frame.main, h("h1", { class: "sr" }, "Curate"),
     queueBar.element,
     problemLine, stage, pairBox, empty, bar.element, drawer.element);
@@ -308,9 +332,11 @@ export async function draw(frame) {
     showTags();
   }).catch(() => {});
   const address = new URLSearchParams(location.search);
-  const query = { filter: address.get("filter") ?? "", order: address.get("order") ?? "shuffle" };
+  const overlap = { ...(address.get("overlap") && { overlap: Number(address.get("overlap")) || 1 }), ...(address.get("overlap_share") && { overlap_share: Number(address.get("overlap_share")) || 0 }) };
+  const query = { filter: address.get("filter") ?? "", order: address.get("order") ?? "shuffle", ...overlap };
   queueBar.set(query);
   queueBar.setOptions({ isAuto, isBlind });
   outbox.start();
   await begin(query, address.get("episode"));
+  if (address.has("dataset")) drawer.open("datasets");
 }

@@ -4,6 +4,7 @@ import { get, id } from "../api.js";
 import { age, button, fill, h, keyed, plural, setText } from "../dom.js";
 import { evaluationForm } from "../evalform.js";
 import { bind } from "../keys.js";
+import { figureBoard } from "../figures.js";
 import { drawReport } from "../report.js";
 import { lineageParts, runTitle, STATES } from "../runs.js";
 import { drawPair } from "../sidebyside.js";
@@ -18,11 +19,12 @@ export async function draw(frame) {
   const form = evaluationForm({ onStarted: (run) => { frame.say("The evaluation is queued"); go({ waiting: run.id }); watch(); } });
   const going = h("ul", { class: "going", "aria-label": "Evaluations that are not finished" });
   const table = h("section", { class: "all-results", "aria-label": "All evaluations" });
+  const figures = figureBoard();
   const empty = h("div", { class: "empty-state", hidden: true }, h("p", {}, h("strong", {}, "Nothing was evaluated yet.")),
     h("p", {}, "An evaluation plays the same tasks with two or more methods and reports first, final and average reward, the curve over trials, and which tasks flipped."),
     button("Evaluate the same tasks again", () => go({ new: 1 }), { class: "primary" }));
   const again = button(["Same tasks again ", h("kbd", {}, "N")], () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }), { class: "primary" });
-  fill(frame.main, h("div", { class: "results-page" }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, table));
+  fill(frame.main, h("div", { class: "results-page" }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, figures.element, table));
   bind("n", "Evaluate the same tasks again", () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }));
   bind("j ArrowDown", "Next evaluation", () => step(1));
   bind("k ArrowUp", "Previous evaluation", () => step(-1));
@@ -30,6 +32,7 @@ export async function draw(frame) {
 
   let results = [];
   let adapters = [];
+  let sets = [];
   let published = null;
   let shown = null;
 
@@ -53,7 +56,7 @@ export async function draw(frame) {
   }
 
   async function load() {
-    [results, adapters] = await Promise.all([get("/results"), get("/adapters/rows")]);
+    [results, adapters, sets] = await Promise.all([get("/results"), get("/adapters/rows"), get("/results/sets")]);
     published ??= await (await fetch("/ui/published.json")).json();
   }
 
@@ -66,12 +69,14 @@ export async function draw(frame) {
     report.hidden = wanted.has("new") || wanted.has("a") || !shown;
     empty.hidden = results.length > 0 || wanted.has("new");
     again.hidden = wanted.has("new") || !results.length;
+    figures.element.hidden = wanted.has("new") || wanted.has("a") || !sets.length;
+    if (!figures.element.hidden) figures.show(sets, published, shown?.run.id);
     drawAll(table, results, adapters, published, shown?.run.id, (run) => go({ run }));
     document.title = "Results · Retro Dash";
     if (wanted.has("new")) {
       frame.crumbs({ text: "Results", href: "/results" }, { text: "Same tasks again" });
       const like = results.find((one) => one.run.id === wanted.get("like"));
-      return form.open({ filter: wanted.get("filter"), arms: wanted.get("arms"), like });
+      return form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), arms: wanted.get("arms"), like });
     }
     if (wanted.has("a")) {
       frame.crumbs({ text: "Results", href: "/results" }, shown && { text: runTitle(shown.run), href: `/results?run=${id(shown.run.id)}` }, { text: "Side by side" });

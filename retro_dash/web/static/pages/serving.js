@@ -3,11 +3,12 @@
 import { get, id, post } from "../api.js";
 import { age, button, fill, h, keyed, number, plural, setEnabled, setText, sign, signed, store } from "../dom.js";
 import { bind } from "../keys.js";
+import { loadLine } from "../load.js";
 import { bytes } from "../metrics.js";
 import { labelled } from "../trainform.js";
 
 const REFRESH_MS = 2000;
-const STATE = { ready: ["success", "●", "ready"], starting: ["human", "◌", "starting"], restarting: ["human", "◌", "restarting"], stopped: ["environment", "○", "stopped"], failed: ["failure", "✕", "failed"] };
+const STATE = { ready: ["success", "●", "ready"], starting: ["human", "◌", "starting"], restarting: ["human", "◌", "restarting"], pausing: ["human", "◍", "making room"], paused: ["human", "◫", "paused"], stopped: ["environment", "○", "stopped"], failed: ["failure", "✕", "failed"] };
 const HELP = {
   stopped: ["No engine runs, so no model can play. Scripted experts, stored episodes, curation and training work without one.", "retro-dash web --engine embedded"],
   failed: ["The engine could not be kept running. Its log says why; nothing that was played is lost.", "retro-dash doctor"],
@@ -21,10 +22,11 @@ export async function draw(frame) {
   const empty = h("div", { class: "empty-state", hidden: true },
     h("p", {}, h("strong", {}, "No adapters yet.")), h("p", {}, "A training run publishes one for the planner and one for the reflector. They are offered here the moment they are whole."),
     h("a", { class: "button primary", href: "/train?new=1" }, "Train one"));
+  const plan = planCard();
   const importer = importForm({ onDone: (adapter) => { frame.say(`${adapter.name} was imported`); refresh(); } });
   fill(frame.main, problem, h("div", { class: "serving-page" },
     h("section", { class: "adapter-list", "aria-labelledby": "rd-adapters" }, h("h1", { id: "rd-adapters" }, "Adapters"), list, empty),
-    h("div", { class: "serving-side" }, engine.element, importer)));
+    h("div", { class: "serving-side" }, engine.element, plan.element, importer)));
   frame.crumbs({ text: "Serving" });
   document.title = "Serving · Retro Dash";
   bind("j ArrowDown", "Next adapter", () => step(1));
@@ -84,7 +86,9 @@ export async function draw(frame) {
   }
 
   async function refresh() {
-    [status, rows] = await Promise.all([get("/status"), get("/adapters/rows")]);
+    let machine, runs;
+    [status, rows, machine, runs] = await Promise.all([get("/status"), get("/adapters/rows"), get("/machine"), get("/runs/rows")]);
+    plan.show(status, machine, runs);
     served = status.engine.state === "ready" ? status.engine.load?.adapters ?? (await get("/policies")).planners.filter((one) => one.available).map((one) => one.name) : [];
     show();
   }
@@ -140,6 +144,30 @@ function engineCard() {
   return { element, show };
 }
 
+const PLANS = { share: ["Shared", "training and serving use it at the same time"], pause: ["Taken in turns", "the engine is paused while this run trains, and serves again after it"] };
+
+/** Who has the memory: the device, what holds it, and what the run at work (or next) asks of the engine. */
+function planCard() {
+  const load = loadLine();
+  const words = h("p", {});
+  const steps = h("ol", { class: "plan-steps small" });
+  const element = h("section", { class: "plan-card panel", "aria-label": "Memory" }, h("h2", {}, "Memory"), load.element, words, steps);
+  function show(status, machine, rows) {
+    const row = rows.find(({ run }) => run.kind === "train" && ["running", "stalled", "cancelling"].includes(run.state)) ?? rows.find(({ run, position }) => run.kind === "train" && position === 0);
+    load.show(machine, row?.run.id);
+    const plan = row?.run.config.memory ?? "share";
+    const [title, meaning] = PLANS[plan];
+    const key = `${row?.run.id} ${row?.run.state} ${plan} ${status.engine.state}`;
+    if (element.dataset.key === key) return;
+    element.dataset.key = key;
+    fill(words, row ? [h("strong", {}, title), `: ${meaning}. `, h("a", { href: `/train?run=${id(row.run.id)}` }, row.run.name || row.run.id)] : `Nothing trains. The form of a run says whether the engine shares ${machine.room.device} with it or is paused.`);
+    const trains = row?.run.state === "running" && status.engine.state !== "pausing";
+    const at = status.engine.state === "pausing" ? 0 : trains ? 1 : status.engine.state === "paused" ? 0 : -1;
+    fill(steps, row && plan === "pause" ? ["the engine finishes its requests and lets go", "the run trains", "the engine serves again"].map((step, index) => h("li", { "aria-current": index === at ? "step" : null }, step)) : null);
+  }
+  return { element, show };
+}
+
 function adapterCard(first, { press, choose }) {
   const { adapter } = first;
   const role = ROLES[adapter.role][0];
@@ -150,7 +178,7 @@ function adapterCard(first, { press, choose }) {
   const trouble = h("p", { class: "small human-text", hidden: true });
   const lineage = h("p", { class: "small lineage" },
     first.filter ? h("a", { href: `/episodes?${new URLSearchParams({ filter: first.filter })}` }, `✎ ${first.filter}`) : adapter.run_id ? h("span", {}, adapter.run_id.startsWith("import") ? "imported" : "all episodes") : h("span", {}, "imported"),
-    first.dataset_hash ? h("span", {}, `dataset ${first.dataset_hash.slice(0, 8)}`) : null,
+    first.dataset_name ? h("a", { href: `/curate?dataset=${id(first.dataset_hash)}` }, `dataset ${first.dataset_name}`) : first.dataset_hash ? h("span", {}, `dataset ${first.dataset_hash.slice(0, 8)}`) : null,
     adapter.run_id && !adapter.run_id.startsWith("import") ? h("a", { href: `/train?run=${id(adapter.run_id)}` }, `run ${first.run_name}${first.about ? ` (${first.about})` : ""}`) : null,
     h("span", {}, adapter.is_full_weights ? "full weights" : `LoRA on ${adapter.base_model}`), h("span", {}, `${age(adapter.created_at)} ago`));
   const card = h("li", { class: "adapter", "data-name": adapter.name },

@@ -12,7 +12,7 @@ const REFRESH_MS = 1500;
 export async function draw(frame) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const list = runList({ onOpen: (run) => go({ run }), onMove: move, onOverlay: overlay });
-  const view = runView({ frame, onProblem: say, onChanged: () => refresh(), onClone: (run) => go({ new: 1, from: run.id }) });
+  const view = runView({ frame, onProblem: say, onChanged: () => refresh(), onClone: (run) => go({ new: 1, from: run.id }), onOpen: (run) => go({ run: run.id, with: run.parent_id }) });
   const form = trainForm({ onStarted: (run) => go({ run: run.id }) });
   const empty = h("div", { class: "empty-state" },
     h("p", {}, h("strong", {}, "Nothing was trained yet.")),
@@ -25,17 +25,18 @@ export async function draw(frame) {
   const none = frame.main.querySelector(".runs-none");
 
   bind("n", "New run", () => go({ new: 1 }));
-  bind("j ArrowDown", "Next run", () => step(1), () => !asks("new"));
-  bind("k ArrowUp", "Previous run", () => step(-1), () => !asks("new"));
+  bind("j ArrowDown", "Next run", () => step(1), () => !isForm());
+  bind("k ArrowUp", "Previous run", () => step(-1), () => !isForm());
   bind("Shift+K", "The selected run sooner in the queue", () => shift(-1));
   bind("Shift+J", "The selected run later in the queue", () => shift(1));
   bind("o", "Draw the selected run over another one", () => shiftOverlay());
-  bind("x", "Save and stop the run", () => view.stop(), () => !asks("new"));
-  bind("c", "Clone the run and change it", () => view.run() && go({ new: 1, from: view.run().id }), () => !asks("new"));
-  bind("Escape", "Leave the form", () => go({}), () => asks("new"));
+  bind("x", "Save and stop the run", () => view.stop(), () => !isForm());
+  bind("e", "Extend the finished run", () => view.extend(), () => !isForm());
+  bind("c", "Clone the run and change it", () => view.run() && go({ new: 1, from: view.run().id }), () => !isForm());
+  bind("Escape", "Leave the form", () => go({}), () => isForm());
 
   const address = () => new URLSearchParams(location.search);
-  const asks = (name) => address().has(name);
+  const isForm = () => address().has("new") || address().has("dataset");
   const overlays = () => (address().get("with") ?? "").split(",").filter(Boolean);
 
   function go(parameters, replace = false) {
@@ -83,12 +84,12 @@ export async function draw(frame) {
   async function show() {
     say("");
     const wanted = address();
-    form.element.hidden = !wanted.has("new");
-    if (wanted.has("new")) {
+    form.element.hidden = !isForm();
+    if (isForm()) {
       view.element.hidden = empty.hidden = true;
       frame.crumbs({ text: "Runs", href: "/train" }, { text: "New run" });
       document.title = "New run · Train · Retro Dash";
-      await form.open({ filter: wanted.get("filter"), from: wanted.get("from") });
+      await form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), from: wanted.get("from") });
       await refresh(false);
       return;
     }
@@ -109,7 +110,7 @@ export async function draw(frame) {
 
   async function refresh(withView = true) {
     rows = await get("/runs/rows");
-    const current = address().has("new") ? null : address().get("run") ?? view.run()?.id ?? rows[0]?.run.id;
+    const current = isForm() ? null : address().get("run") ?? view.run()?.id ?? rows[0]?.run.id;
     list.show(rows, current, overlays());
     none.hidden = rows.length > 0;
     if (withView && current && !view.element.hidden) await view.refresh();
@@ -121,7 +122,7 @@ export async function draw(frame) {
     clearTimeout(timer);
     if (document.hidden) return;
     try {
-      await refresh(!address().has("new"));
+      await refresh(!isForm());
       if (problem.dataset.lost) say("");
       delete problem.dataset.lost;
     } catch (error) {

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Llam
 
 from data.errors import Unavailable
 from training.attention import use_packed_attention
-from training.forward import entropy, head_of, hidden_states, policy_logprobs, score, token_logprobs
+from training.forward import Head, entropy, head_of, hidden_states, policy_logprobs, score, token_logprobs
 from training.packing import make_pack, plan_packs, policy_positions
 from training.samples import Sample
 
@@ -124,6 +124,18 @@ def test_capped_and_scaled_logits_have_the_gradient_of_the_plain_formula() -> No
     (got,) = torch.autograd.grad(got_values.sum(), hidden)
     torch.testing.assert_close(got_values, plain, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+
+
+def test_bf16_weights_give_log_probabilities_to_a_thousandth_of_a_nat() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = (2 * torch.randn(64, 96, generator=generator)).bfloat16()
+    weight = (0.5 * torch.randn(500, 96, generator=generator)).bfloat16()
+    targets = torch.randint(0, 500, (64,), generator=generator)
+    exact = torch.log_softmax(hidden.double() @ weight.double().t(), dim=-1).gather(1, targets[:, None])[:, 0]
+    rounded = torch.log_softmax((hidden @ weight.t()).double(), dim=-1).gather(1, targets[:, None])[:, 0]
+    ours = token_logprobs(hidden, Head(weight, None, 1.0, None), targets)
+    assert (rounded - exact).abs().max() > 0.01
+    assert (ours - exact).abs().max() < 0.001
 
 
 def test_entropy_of_a_uniform_head_is_the_log_of_the_vocabulary() -> None:

@@ -51,6 +51,9 @@ class Setup(Vertical):
             "strategy": "reflexion",
         }
         self.picked: dict[str, Any] | None = None
+        self._agents: dict[str, str] = {}
+        """The planner and reflector that a person chose; the rest follows the environment."""
+        self._policies: dict[str, list[dict[str, Any]]] = {"planner": [], "reflector": []}
         self._environments: list[dict[str, Any]] = []
         self._tasks: list[dict[str, Any]] = []
 
@@ -105,9 +108,11 @@ class Setup(Vertical):
             self.chosen["env"] = FIRST_ENV if FIRST_ENV in works else next(iter(works), "")
         titles = [(env["title"], env["name"]) for env in self._environments if env["works"]]
         self._offer("env", titles)
-        for role in ("planner", "reflector"):
-            able = [one for one in policies[f"{role}s"] if one.get("available", True)]
-            self._offer(role, [(one["label"] or one["name"], one["name"]) for one in able])
+        for role in self._policies:
+            self._policies[role] = [
+                one for one in policies[f"{role}s"] if one.get("available", True) and one["role"] in (None, role)
+            ]
+        self._offer_agents()
         self._offer_splits()
         if self.picked is None:
             self.load_tasks(FIRST_TASK)
@@ -115,6 +120,17 @@ class Setup(Vertical):
     def _offer_splits(self) -> None:
         env = next((one for one in self._environments if one["name"] == self.chosen["env"]), None)
         self._offer("split", [(split, split) for split in env["splits"]] if env else [])
+
+    def _offer_agents(self) -> None:
+        """Planners and reflectors; an agent that was trained for the environment first, where there is one."""
+        for role, able in self._policies.items():
+            taken = next((one for one in able if one["name"] == self._agents.get(role)), None)
+            trained = next(
+                (one["name"] for one in able if one["role"] and self.chosen["env"] in one["envs"]), "expert"
+            )
+            suits = taken is not None and (not taken["envs"] or self.chosen["env"] in taken["envs"])
+            self.chosen[role] = taken["name"] if taken and suits else trained
+            self._offer(role, [(one["label"] or one["name"], one["name"]) for one in able])
 
     def _offer(self, name: str, options: list[tuple[str, str]]) -> None:
         """Fill a list; keep its choice where it is still there, else take the first."""
@@ -192,9 +208,12 @@ class Setup(Vertical):
         if value is Select.NULL or self.chosen.get(name) == value:
             return
         self.chosen[name] = value
+        if name in self._policies:
+            self._agents[name] = str(value)
         if name == "env":
             self.chosen["split"] = ""
             self._offer_splits()
+            self._offer_agents()
         if name in ("env", "split"):
             self.load_tasks()
         self.post_message(self.Changed())

@@ -19,6 +19,7 @@ from retro_dash.step_samples import StepSample, samples_of_step
 ALERT_POINTS = 300
 Points = Annotated[int, Query(ge=2, le=20_000)]
 Names = Annotated[list[str] | None, Query()]
+Key = Annotated[str | None, Header(alias="idempotency-key")]
 
 
 class Body(BaseModel):
@@ -107,7 +108,6 @@ def _add_lists(router: APIRouter, service: Service) -> None:
 
 def _add_verbs(router: APIRouter, service: Service) -> None:
     jobs = service.jobs
-    Key = Annotated[str | None, Header(alias="idempotency-key")]  # noqa: N806 - a type
 
     @router.post("/runs", status_code=201)
     def submit(request: RunRequest, key: Key = None) -> Run:

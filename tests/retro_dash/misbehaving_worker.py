@@ -1,4 +1,7 @@
-"""A worker that does what its config's `env` says, mostly something bad. Its one argument is the run folder."""
+"""A worker that does what its config's `env` (or `model`) says, mostly something bad.
+
+Its one argument is the run folder.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ STEP_SECONDS = 0.02
 
 def main() -> None:
     folder = RunFolder(Path(sys.argv[1]))
-    what, _, argument = str(folder.config()["env"]).partition(" ")
+    config = folder.config()
+    what, _, argument = str(config.get("env") or config["model"]).partition(" ")
     if what == "silent":
         time.sleep(60)
     write_identity(folder, os.getpid())
@@ -35,6 +39,10 @@ def main() -> None:
         "exit": leave,
         "killed": die,
         "out-of-memory": run_out_of_memory,
+        "full": fill_the_disk,
+        "nan": lose_the_number,
+        "odd-number": log_what_is_no_number,
+        "clock": live_through_clock_jumps,
         "hang": hang,
         "breathless": hang,
         "faint": faint,
@@ -88,6 +96,33 @@ def die(folder: RunFolder, events: EventLog, argument: str) -> None:
 def run_out_of_memory(folder: RunFolder, events: EventLog, argument: str) -> None:
     print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", flush=True)
     sys.exit(1)
+
+
+def fill_the_disk(folder: RunFolder, events: EventLog, argument: str) -> None:
+    raise OSError(28, "No space left on device", str(folder.path / "checkpoints"))
+
+
+def lose_the_number(folder: RunFolder, events: EventLog, argument: str) -> None:
+    print("step 12  planner/il_loss nan", flush=True)
+    sys.exit(1)
+
+
+def log_what_is_no_number(folder: RunFolder, events: EventLog, argument: str) -> None:
+    events.append(MetricsLogged(step=1, values={"planner/il_loss": 1.0}))
+    events.append(MetricsLogged(step=2, values={"planner/il_loss": float("nan"), "planner/rl_loss": 0.5}))
+    end(events)
+
+
+def live_through_clock_jumps(folder: RunFolder, events: EventLog, argument: str) -> None:
+    """Beat for so many seconds while the clock says yesterday, tomorrow and last year in turn."""
+    until = time.monotonic() + float(argument)
+    jumps = 0
+    while time.monotonic() < until:
+        jumps += 1
+        then = time.time() + (-86_400, 86_400, -31_536_000)[jumps % 3] + jumps
+        os.utime(folder.heartbeat, (then, then))
+        time.sleep(0.1)
+    end(events)
 
 
 def hang(folder: RunFolder, events: EventLog, argument: str) -> None:

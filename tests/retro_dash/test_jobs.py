@@ -59,7 +59,12 @@ class Hub:
     """A store and its jobs."""
 
     def __init__(
-        self, home: Path, grace: float = 5.0, stalled: float = 30.0, command: tuple[str, ...] = WORKER
+        self,
+        home: Path,
+        grace: float = 5.0,
+        stalled: float = 30.0,
+        command: tuple[str, ...] = WORKER,
+        make_room: Callable[[str | None], bool] = lambda run_id: True,
     ) -> None:
         self.store = Store.open(home)
         self.ear = Ear(self.store)
@@ -69,6 +74,7 @@ class Hub:
             worker_command=command,
             grace_seconds=grace,
             stalled_seconds=stalled,
+            make_room=make_room,
         )
         self.runs = home / "runs"
         self.is_open = True

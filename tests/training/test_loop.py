@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -134,6 +135,38 @@ def test_a_stopped_and_resumed_run_gives_the_curve_and_weights_of_an_unbroken_on
         found = load_file(resumed.artefacts[job] / "adapter_model.safetensors")
         for key, tensor in expected.items():
             torch.testing.assert_close(found[key], tensor, atol=1e-6, rtol=0)
+
+
+def test_a_finished_run_that_is_made_longer_gives_the_curve_and_weights_of_a_long_one(
+    model_dir: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    steady = {"learning_rate": 0.01, "schedule": "constant", "warmup_steps": 0}
+    short, long = (config(optimiser=steady, batch={**BATCH, "epochs": epochs}) for epochs in (2, 5))
+    whole, first, second = Log(), Log(), Log()
+    unbroken = train_jobs(long, samples, model_dir, tmp_path / "whole", whole)
+    train_jobs(short, samples, model_dir, tmp_path / "short", first)
+    shutil.copytree(tmp_path / "short" / "checkpoints", tmp_path / "longer" / "checkpoints")
+    longer = train_jobs(long, samples, model_dir, tmp_path / "longer", second)
+    for name in ("planner/rl_loss", "reflector/rl_loss", "planner/tokens"):
+        steps, values = zip(*(first.curve(name) + second.curve(name)), strict=True)
+        assert list(steps) == [step for step, _ in whole.curve(name)]
+        assert list(values) == pytest.approx([value for _, value in whole.curve(name)], abs=1e-6)
+    expected = load_file(unbroken.artefacts["planner"] / "adapter_model.safetensors")
+    found = load_file(longer.artefacts["planner"] / "adapter_model.safetensors")
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, atol=1e-6, rtol=0)
+    again = Log()
+    train_jobs(long, samples, model_dir, tmp_path / "longer", again)
+    assert again.lines == []
+
+
+def test_the_plan_names_the_samples_of_every_step(model_dir: Path, samples: list[Sample], tmp_path: Path) -> None:
+    log = Log()
+    train_jobs(config(method="sft"), samples, model_dir, tmp_path, log)
+    plan = json.loads((tmp_path / "plan" / "planner.json").read_text())
+    assert len(plan["steps"]) == len(log.curve("planner/il_loss"))
+    named = {plan["samples"][index] for step in plan["steps"] for index in step}
+    assert named == {sample.id for sample in samples if sample.role == "planner" and sample.il_weight > 0}
 
 
 def test_splitting_a_step_into_packs_changes_nothing(model_dir: Path, samples: list[Sample], tmp_path: Path) -> None:

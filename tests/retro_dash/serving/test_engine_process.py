@@ -62,6 +62,58 @@ def test_a_killed_server_comes_back_at_another_address(process: EngineProcess) -
     assert process.record.pid != first.pid
 
 
+BUSY_SERVER = """
+import json, os, sys, http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("content-type", "application/json"); self.end_headers()
+        self.wfile.write(json.dumps({"running": int(os.path.exists(sys.argv[2]))}).encode())
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_pause_lets_requests_finish_then_gives_the_memory_back_until_it_is_over(tmp_path: Path) -> None:
+    request = tmp_path / "request-in-flight"
+    request.touch()
+    busy = Launch(lambda port: [sys.executable, "-c", BUSY_SERVER, str(port), str(request)], lambda key: {}, 90)
+    process = EngineProcess(tmp_path, busy)
+    process.start()
+    try:
+        process.wait_until_ready(90)
+        first = process.record
+        assert first is not None
+        process.pause("The run train-1 trains with its memory")
+        wait_for(lambda: process.state == "pausing")
+        assert process.holds_memory
+        with pytest.raises(EngineError, match=r"pausing: The run train-1"):
+            process.client()
+        time.sleep(0.5)
+        assert psutil.pid_exists(first.pid)
+        request.unlink()
+        wait_for(lambda: process.state == "paused")
+        assert not process.holds_memory
+        assert not psutil.pid_exists(first.pid)
+        with pytest.raises(EngineError, match=r"paused: The run train-1"):
+            process.wait_until_ready(90)
+        process.resume()
+        wait_for(lambda: process.state == "ready")
+        assert process.record is not None
+        assert process.record.pid != first.pid
+    finally:
+        process.stop()
+
+
+def test_a_server_that_waits_to_be_started_again_is_paused_at_once(tmp_path: Path) -> None:
+    process = EngineProcess(tmp_path, launch("raise SystemExit(3)", 5))
+    process.start()
+    try:
+        wait_for(lambda: process.state == "restarting" and "5 s" in process.detail)
+        process.pause("A run trains")
+        wait_for(lambda: process.state == "paused", 2)
+    finally:
+        process.stop()
+
+
 def test_a_stopped_server_is_gone_with_its_record(process: EngineProcess) -> None:
     process.wait_until_ready(90)
     record = read_record(process.home)

@@ -89,8 +89,6 @@ class RunStateChanged(Noun):
 
 
 class MetricsLogged(Noun):
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # A loss that is no number is news, not a broken line.
-
     kind: Literal["metrics_logged"] = "metrics_logged"
     step: int
     values: dict[str, float]
@@ -125,6 +123,8 @@ EventBody = Annotated[
 
 class Event(Noun):
     """One thing that happened in a run."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # A loss that is no number is news, not a broken line.
 
     run_id: str
     seq: int = Field(ge=0)

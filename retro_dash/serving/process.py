@@ -93,7 +93,8 @@ class EngineProcess:
         self._end_child()
         if self._watcher.is_alive():
             self._watcher.join(timeout=15)
-        (self.home / "engine.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # A disk that turned read-only keeps it; the process it names is gone.
+            (self.home / "engine.json").unlink(missing_ok=True)
         self._set("stopped", "The engine was stopped")
 
     def pause(self, why: str) -> None:
@@ -165,8 +166,10 @@ class EngineProcess:
                 return
             wait = _BACK_OFF[crashes - 1]
             self._set("restarting", f"{problem} Starting it again in {wait:.0f} s")
-            until = time.monotonic() + wait
-            self._sleep_while(lambda until=until: time.monotonic() < until and not self._pause.is_set())
+            self._back_off(time.monotonic() + wait)
+
+    def _back_off(self, until: float) -> None:
+        self._sleep_while(lambda: time.monotonic() < until and not self._pause.is_set())
 
     def _sleep_while(self, is_needed: Callable[[], bool]) -> None:
         while is_needed() and not self._stop.wait(0.2):

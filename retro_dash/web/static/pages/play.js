@@ -99,7 +99,9 @@ export async function draw(frame) {
   }
 
   // The chosen planner, where it is not the one that plays.
-  const other = (episode) => (setup.chosen.planner && setup.chosen.planner !== episode.planner ? setup.policy(setup.chosen.planner) : null);
+  function other(episode) {
+    return setup.chosen.planner && setup.chosen.planner !== episode.planner ? setup.policy(setup.chosen.planner) : null;
+  }
 
   async function fork(trial, turn, planner = null) {
     problem("");

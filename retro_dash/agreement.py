@@ -17,10 +17,13 @@ from pydantic import JsonValue
 
 from data.errors import BadInput, Unavailable
 from data.types import Label, LabelTarget, Noun
-from retro_dash.labels import Part, part_of
+from retro_dash.labels import QUALITIES, Part, part_of
+from retro_dash.training_view import POSITIVE, final_values
 
-AGREED_NAMES = ("verdict", "step_reward", "first_error")
+AGREED_NAMES = ("verdict", "step_reward", "first_error", *QUALITIES)
+"""What has categories; the last are the parts of `quality`."""
 Item = tuple[str, Part]
+WHOLE: Part = ("episode", None, None)
 
 
 class AnnotatorStatistics(Noun):
@@ -72,6 +75,27 @@ class VoteComparison(Noun):
     for_higher_gain: int
 
 
+class JudgeAgreement(Noun):
+    """How far one language model as judge agrees with people, on episodes that both judged.
+
+    People's verdict is the adjudication or what most of them said; expert counts as good, discard as bad.
+    """
+
+    model: str
+    judged: int
+    good: int
+    """Of those, the episodes that it called good."""
+    items: int
+    """Episodes with a verdict of people too."""
+    both_good: int
+    only_judge: int
+    """The judge says good, people bad."""
+    only_people: int
+    both_bad: int
+    percent: float | None
+    cohen_kappa: float | None
+
+
 def agreement(labels: Sequence[Label], name: str = "verdict") -> Agreement:
     """From the labels that stand. Raises BadInput for a name whose values are not categories."""
     if name not in AGREED_NAMES:
@@ -80,10 +104,12 @@ def agreement(labels: Sequence[Label], name: str = "verdict") -> Agreement:
     final: dict[Item, JsonValue] = {}
     for label in labels:
         item = (label.target.episode_id, part_of(label.target))
-        if label.name == name:
-            items[item][label.annotator] = label.value
-        elif label.name == "adjudication" and isinstance(label.value, dict) and name in label.value:
-            final[item] = label.value[name]
+        said = _said(label.name, label.value, name)
+        if said is not None:
+            items[item][label.annotator] = said
+        elif label.name == "adjudication" and isinstance(label.value, dict):
+            decided = [_said(key, value, name) for key, value in label.value.items()]
+            final[item] = next((value for value in decided if value is not None), final.get(item))
     shared = {item: given for item, given in items.items() if len(given) > 1}
     everybody = {annotator for given in shared.values() for annotator in given}
     whole = {item: given for item, given in shared.items() if given.keys() == everybody}
@@ -102,6 +128,50 @@ def agreement(labels: Sequence[Label], name: str = "verdict") -> Agreement:
             for item, given in shared.items()
             if len({str(value) for value in given.values()}) > 1
         ),
+    )
+
+
+def _said(label_name: str, value: JsonValue, name: str) -> JsonValue:
+    """What a statement says of `name`; None when it is about something else."""
+    if name in QUALITIES:
+        return value.get(name) if label_name == "quality" and isinstance(value, dict) else None
+    return value if label_name == name else None
+
+
+def judge_agreement(labels: Sequence[Label]) -> tuple[JudgeAgreement, ...]:
+    """Every judge against people, from the labels that stand."""
+    judged: dict[str, dict[str, str]] = defaultdict(dict)
+    by_episode: dict[str, list[Label]] = defaultdict(list)
+    for label in labels:
+        if label.name == "judgement" and isinstance(label.value, dict):
+            judged[str(label.value["model"])][label.target.episode_id] = str(label.value["verdict"])
+        elif label.target.part == "episode":
+            by_episode[label.target.episode_id].append(label)
+    people: dict[str, str] = {}
+    for episode_id, theirs in by_episode.items():
+        verdict = final_values(theirs).get(WHOLE, {}).get("verdict")
+        if verdict is not None:
+            people[episode_id] = "good" if verdict in POSITIVE else "bad"
+    return tuple(_of_judge(model, said, people) for model, said in sorted(judged.items()))
+
+
+def _of_judge(model: str, said: Mapping[str, str], people: Mapping[str, str]) -> JudgeAgreement:
+    pairs = {id_: (verdict, people[id_]) for id_, verdict in said.items() if id_ in people}
+    counts = Counter(pairs.values())
+    items: dict[Item, dict[str, JsonValue]] = {
+        (id_, WHOLE): {"judge": judge, "people": person} for id_, (judge, person) in pairs.items()
+    }
+    return JudgeAgreement(
+        model=model,
+        judged=len(said),
+        good=sum(verdict == "good" for verdict in said.values()),
+        items=len(pairs),
+        both_good=counts["good", "good"],
+        only_judge=counts["good", "bad"],
+        only_people=counts["bad", "good"],
+        both_bad=counts["bad", "bad"],
+        percent=sum(judge == person for judge, person in pairs.values()) / len(pairs) if pairs else None,
+        cohen_kappa=_measure(items, lambda task: float(task.kappa())),
     )
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "import": ("retro_dash.commands.import_", "say what files of other programs hold, and store it"),
     "export": ("retro_dash.commands.export", "write episodes in the shapes that other programs read"),
     "label": ("retro_dash.commands.label", "say something of an episode; who said what, and how far people agree"),
+    "judge": ("retro_dash.commands.judge", "let a language model judge episodes; how far it agrees with people"),
     "dataset": ("retro_dash.commands.dataset", "freeze, list, show and compare datasets"),
     "lint": ("retro_dash.commands.lint", "find what is wrong with training texts"),
     "worker": ("retro_dash.commands.worker", "do, or go on with, the work of one run folder"),

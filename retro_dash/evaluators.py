@@ -9,6 +9,7 @@ turns<=20          turns of the longest trial
 no_repeats         no trial takes an action three times
 no_malformed       every turn holds an action
 positive_next      a reflection after which the next trial succeeded (RetroAct's positive reflections)
+judge              the newest judgement of a language model on the episode is good
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from data.errors import BadInput
-from data.types import Episode
+from data.types import Episode, Label
 from envs.hotpotqa_metric import exact_match, score_answer
 
-Evaluator = Callable[[Episode], bool]
+Evaluator = Callable[[Episode, Sequence[Label]], bool]
+"""Of an episode and its labels that stand."""
 MOST_REPEATS = 2
+JUDGE = "judge"
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
 _SPEC = re.compile(r"(?P<name>[a-z_0-9]+)\s*(?:(?P<op>>=|<=|>|<|=)\s*(?P<number>-?[\d.]+))?")
 _ANSWER = re.compile(r"\A\s*finish\[(.*)\]\s*\Z", re.IGNORECASE | re.DOTALL)
@@ -32,14 +35,17 @@ _ANSWER = re.compile(r"\A\s*finish\[(.*)\]\s*\Z", re.IGNORECASE | re.DOTALL)
 def parse_evaluator(spec: str) -> Evaluator:
     """The evaluator that `spec` names, such as `success` or `reward>=0.5`. Raises BadInput with the known ones."""
     match = _SPEC.fullmatch(spec.strip())
-    known = f"Known: {', '.join(_FLAGS)}; with a number: {', '.join(_NUMBERS)}."
-    if match is None or match["name"] not in (*_FLAGS, *_NUMBERS):
+    known = f"Known: {', '.join((*_FLAGS, JUDGE))}; with a number: {', '.join(_NUMBERS)}."
+    if match is None or match["name"] not in EVALUATORS:
         raise BadInput(f"There is no evaluator {spec!r}. {known}")
     name = match["name"]
-    if name in _FLAGS:
+    if name not in _NUMBERS:
         if match["op"]:
             raise BadInput(f"The evaluator {name!r} takes no number: write just {name!r}.")
-        return _FLAGS[name]
+        if name == JUDGE:
+            return lambda episode, labels: _is_judged_good(labels)
+        flag = _FLAGS[name]
+        return lambda episode, labels: flag(episode)
     if not match["op"]:
         raise BadInput(f"The evaluator {name!r} needs a comparison, for example {name}>=0.5.")
     try:
@@ -48,16 +54,16 @@ def parse_evaluator(spec: str) -> Evaluator:
         raise BadInput(f"{match['number']!r} is not a number in the evaluator {spec!r}.") from None
     compare, measure = _COMPARISONS[match["op"]], _NUMBERS[name]
 
-    def evaluate(episode: Episode) -> bool:
+    def evaluate(episode: Episode, labels: Sequence[Label]) -> bool:
         value = measure(episode)
         return value is not None and bool(compare(value, wanted))
 
     return evaluate
 
 
-def passes(episode: Episode, evaluators: Sequence[Evaluator]) -> bool:
+def passes(episode: Episode, labels: Sequence[Label], evaluators: Sequence[Evaluator]) -> bool:
     """Whether all hold."""
-    return all(evaluator(episode) for evaluator in evaluators)
+    return all(evaluator(episode, labels) for evaluator in evaluators)
 
 
 def final_answer(episode: Episode) -> str | None:
@@ -98,6 +104,12 @@ def _has_positive_next(episode: Episode) -> bool:
     return any(reflection.after_trial + 1 in solved for reflection in episode.reflections)
 
 
+def _is_judged_good(labels: Sequence[Label]) -> bool:
+    said = [label for label in labels if label.name == "judgement" and isinstance(label.value, dict)]
+    newest = max(said, key=lambda label: label.at, default=None)
+    return newest is not None and isinstance(newest.value, dict) and newest.value["verdict"] == "good"
+
+
 def _reward(episode: Episode) -> float | None:
     return episode.trials[-1].reward if episode.trials else None
 
@@ -110,7 +122,7 @@ def _turns(episode: Episode) -> float | None:
     return float(max((len(trial.turns) for trial in episode.trials), default=0))
 
 
-_FLAGS: dict[str, Evaluator] = {
+_FLAGS: dict[str, Callable[[Episode], bool]] = {
     "success": _is_solved,
     "em": _is_exact,
     "no_repeats": _has_no_repeats,
@@ -123,4 +135,4 @@ _NUMBERS: dict[str, Callable[[Episode], float | None]] = {
     "gain": _gain,
     "turns": _turns,
 }
-EVALUATORS = (*_FLAGS, *_NUMBERS)
+EVALUATORS = (*_FLAGS, JUDGE, *_NUMBERS)

@@ -9,6 +9,7 @@ first_error   number of the first wrong turn, 0 when there is none         trial
 quality       {"accurate", "actionable", "followed": true or false}        reflection
 adjudication  {name: value}: the final word where annotators differ        any part
 preference    {"episode_id", "trial", "winner": "this", "other" or "tie"}  reflection (blind A/B against another)
+judgement     {"verdict": "good" or "bad", "reason", "model"}              episode (a language model as judge)
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def _adjudication(value: JsonValue, target: LabelTarget, parts: Collection[Part]
     if (
         not isinstance(value, dict)
         or not value
-        or not value.keys() <= _CHECKS.keys() - {"adjudication", "preference"}
+        or not value.keys() <= _CHECKS.keys() - {"adjudication", "preference", "judgement"}
     ):
         raise BadInput(f"An adjudication is an object of label names and final values, not {_shown(value)}.")
     for name, final in value.items():
@@ -177,6 +178,14 @@ def _preference(value: JsonValue, *_: object) -> None:
     is_object = isinstance(value, dict) and value.keys() == {"episode_id", "trial", "winner"}
     if not is_object or not isinstance(value, dict) or value["winner"] not in ("this", "other", "tie"):
         raise BadInput('A preference is {"episode_id", "trial", "winner": "this", "other" or "tie"}.')
+
+
+def _judgement(value: JsonValue, *_: object) -> None:
+    if not isinstance(value, dict) or value.keys() != {"verdict", "reason", "model"}:
+        raise BadInput(f'A judgement is {{"verdict", "reason", "model"}}, not {_shown(value)}.')
+    if value["verdict"] not in ("good", "bad") or not isinstance(value["model"], str) or not value["model"]:
+        raise BadInput(f"A judgement says good or bad and which model says it, not {_shown(value)}.")
+    _text("The reason", value["reason"])
 
 
 def _text(what: str, value: JsonValue) -> None:
@@ -200,6 +209,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], _Check]] = {
     "quality": (("reflection",), _quality),
     "adjudication": (_ANY, _adjudication),
     "preference": (("reflection",), _preference),
+    "judgement": (("episode",), _judgement),
 }
 LABEL_NAMES = tuple(_CHECKS)
 

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Literal
 
 from data.errors import BadInput
 from data.store import Store
@@ -29,8 +30,12 @@ SORTS = {"low_reward": "+reward,-created", "high_gain": "-gain,-created", "newes
 ORDERS = ("shuffle", *SORTS, "repeats", "disagreement", "uncertainty")
 
 
+ReviewState = Literal["pending", "in_review", "needs_second", "adjudication", "done"]
+
+
 class QueueItem(Noun):
     episode_id: str
+    state: ReviewState
     verdicts: int
     """How many annotators have given one."""
     needed: int
@@ -51,6 +56,8 @@ class QueuePage(Noun):
     per_minute: float | None
     """This annotator's verdicts per minute of work, over the last 50; None when there are too few."""
     eta_seconds: float | None
+    states: dict[ReviewState, int]
+    """Episodes of the queue by where they are on their way."""
 
 
 class Leases:
@@ -95,16 +102,22 @@ class Queues:
         limit: int = 1,
         overlap: int = 1,
         overlap_share: float = 1.0,
+        skip: Collection[str] = (),
     ) -> QueuePage:
-        """Lease the next `limit` episodes to the annotator; those they already hold come first.
+        """Lease the next `limit` episodes to the annotator, those they already hold first, those to `skip` never.
 
         `overlap` annotators are wanted for a share `overlap_share` of the episodes (always the same ones), one for
         the others. Raises BadInput for an unknown order or a filter that does not read.
         """
         verdicts = self._store.current_labels(part="episode", name="verdict")
-        givers: dict[str, set[str]] = defaultdict(set)
+        givers: dict[str, dict[str, str]] = defaultdict(dict)
         for label in verdicts:
-            givers[label.target.episode_id].add(label.annotator)
+            givers[label.target.episode_id][label.annotator] = str(label.value)
+        decided = {
+            label.target.episode_id
+            for label in self._store.current_labels(part="episode", name="adjudication")
+            if isinstance(label.value, dict) and "verdict" in label.value
+        }
         ids = self.ordered(filter_text, order, verdicts)
         needed = {id_: overlap if share_of(id_) < overlap_share else 1 for id_ in ids}
         with self._lock:
@@ -114,12 +127,20 @@ class Queues:
                 id_
                 for id_ in ids
                 if annotator not in givers[id_]
-                and len(givers[id_] | (self._leases.holders(id_) - {annotator})) < needed[id_]
+                and len(givers[id_].keys() | (self._leases.holders(id_) - {annotator})) < needed[id_]
             ]
-            chosen = sorted(open_, key=lambda id_: id_ not in held)[:limit]
+            wanted = [id_ for id_ in open_ if id_ not in skip]
+            chosen = sorted(wanted, key=lambda id_: id_ not in held)[:limit]
+            states = {
+                id_: review_state(
+                    tuple(givers[id_].values()), needed[id_], id_ in decided, bool(self._leases.holders(id_))
+                )
+                for id_ in ids
+            }
             items = tuple(
                 QueueItem(
                     episode_id=id_,
+                    state=states[id_],
                     verdicts=len(givers[id_]),
                     needed=needed[id_],
                     lease_seconds=self._leases.take(id_, annotator),
@@ -135,6 +156,7 @@ class Queues:
             left_for_me=len(open_),
             per_minute=rate,
             eta_seconds=len(open_) / rate * 60 if rate else None,
+            states=dict(Counter(states.values())),
         )
 
     def release(self, annotator: str, episode_ids: Sequence[str]) -> None:
@@ -206,8 +228,8 @@ def verdicts_per_minute(times: Sequence[datetime]) -> float | None:
     return len(worked) / seconds * 60 if len(worked) >= 3 and seconds > 0 else None
 
 
-def review_state(verdicts: Collection[str], needed: int, is_adjudicated: bool, is_leased: bool) -> str:
-    """Where an episode is on its way: pending, in_review, needs_second, adjudication or done."""
+def review_state(verdicts: Collection[str], needed: int, is_adjudicated: bool, is_leased: bool) -> ReviewState:
+    """Where an episode is on its way."""
     if is_adjudicated:
         return "done"
     if len(set(verdicts)) > 1:

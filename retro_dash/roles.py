@@ -111,6 +111,7 @@ RULES: tuple[Rule, ...] = tuple(
         ("GET", "/api/v1/agreement/judges", VIEWER),
         ("GET", "/api/v1/judge", VIEWER),
         ("GET", "/api/v1/tagset", VIEWER),
+        ("GET", "/api/v1/tagset/versions", VIEWER),
         ("GET", "/api/v1/labels", VIEWER),
         ("POST", "/mcp", VIEWER),  # Each tool asks the API with the caller's own token, whose role decides there.
         # Curating

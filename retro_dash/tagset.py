@@ -74,6 +74,17 @@ class TagSets:
                 ) from error
         return self._current
 
+    def versions(self) -> list[TagSet]:
+        """Every version, newest first. A file that was damaged is left out."""
+        found = {FIRST.version: FIRST, self.current().version: self.current()}
+        for path in self._folder.glob("tagset-*.json"):
+            try:
+                kept = TagSet.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError):
+                continue
+            found.setdefault(kept.version, kept)
+        return [found[version] for version in sorted(found, reverse=True)]
+
     def replace(self, wanted: TagSet) -> TagSet:
         """Make `wanted.tags` the next version; `wanted.version` is the one that was edited.
 

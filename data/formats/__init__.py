@@ -16,6 +16,7 @@ FORMATS = {
     "reflexion_alfworld": "data.formats.reflexion_alfworld",
     "intercode": "data.formats.intercode",
     "atif": "data.formats.atif",
+    "inspect": "data.formats.inspect",
     "messages": "data.formats.messages",
     "sharegpt": "data.formats.sharegpt",
     "alpaca": "data.formats.alpaca",

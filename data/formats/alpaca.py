@@ -3,14 +3,12 @@ each with everything before the reply as its input."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from data.formats.chat import Conversation, Message, about_row, read_conversation
-from data.formats.entry import About, Dropped, FileFormat, Found, Head, excerpt, file_time
-from data.formats.messages import KNOWN, LOSES
-from data.formats.source import rows_of
+from data.formats.chat import Conversation, Message
+from data.formats.chat_rows import LOSES, Row, read_chats, write_rows
+from data.formats.entry import About, FileFormat, Found, Head
 
 
 def detect(head: Head) -> bool:
@@ -18,34 +16,27 @@ def detect(head: Head) -> bool:
 
 
 def read(path: Path) -> Iterator[Found]:
-    at = file_time(path)
-    for number, row in rows_of(path):
-        if isinstance(row, Dropped):
-            yield row
-            continue
-        if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("instruction", "output")):
-            yield Dropped(number, "the row has no instruction and output texts", excerpt(row))
-            continue
-        asked = "\n\n".join(text for text in (str(row["instruction"]), str(row.get("input") or "")) if text)
-        if not asked or not str(row["output"]).strip():
-            yield Dropped(number, "the instruction or the output is empty", excerpt(row))
-            continue
-        messages = [Message("user", asked), Message("assistant", str(row["output"]))]
-        extra = sorted(row.keys() - KNOWN - {"input", "output", "turn"})
-        fields = {**row, "instruction": asked}
-        yield read_conversation("alpaca", number, fields, messages, at, extra)
+    return read_chats("alpaca", path, _messages, {"input", "output", "turn"})
+
+
+def _messages(row: Row) -> list[Message] | str:
+    if not all(isinstance(row.get(key), str) for key in ("instruction", "output")):
+        return "the row has no instruction and output texts"
+    asked = "\n\n".join(text for text in (row["instruction"], str(row.get("input") or "")) if text)
+    if not asked or not row["output"].strip():
+        return "the instruction or the output is empty"
+    row["instruction"] = asked  # Both say what the task is.
+    return [Message("user", asked), Message("assistant", row["output"])]
 
 
 def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for conversation in conversations:
-            for turn, (instruction, before, output) in enumerate(_steps(conversation), 1):
-                row = {"instruction": instruction, "input": before, "output": output, "turn": turn}
-                row |= about_row(conversation) | about.model_dump()
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-    return count
+    return write_rows(_rows(conversations), path, about)
+
+
+def _rows(conversations: Iterable[Conversation]) -> Iterator[tuple[Row, Conversation]]:
+    for conversation in conversations:
+        for turn, (instruction, before, output) in enumerate(_steps(conversation), 1):
+            yield {"instruction": instruction, "input": before, "output": output, "turn": turn}, conversation
 
 
 def _steps(conversation: Conversation) -> Iterator[tuple[str, str, str]]:

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
-from pydantic import JsonValue
-
-from data.formats.chat import Conversation, Message, about_row, content_text, read_conversation
-from data.formats.entry import About, Dropped, FileFormat, Found, Head, excerpt, file_time
-from data.formats.source import rows_of
-
-ROLES: dict[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "tool": "user",
-    "function": "user",
-    "ipython": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-}
-KNOWN = {"messages", "role", "episode_id", "trial", "task_id", "env", "split", "instruction", "reward", "score"} | {
-    "success", "gain", "annotators", "source", "dataset_hash", "tagset_version", "prompt", "completion"
-}  # fmt: skip
+from data.formats.chat import Conversation, Message, content_text
+from data.formats.chat_rows import LOSES, ROLES, Row, read_chats, write_rows
+from data.formats.entry import About, FileFormat, Found, Head
 
 
 def detect(head: Head) -> bool:
@@ -39,23 +19,13 @@ def detect(head: Head) -> bool:
 
 def read(path: Path) -> Iterator[Found]:
     """One trial a row; `prompt` and `completion` message lists are read as one conversation."""
-    at = file_time(path)
-    for number, row in rows_of(path):
-        if isinstance(row, Dropped):
-            yield row
-            continue
-        messages = _messages(row) if isinstance(row, dict) else "the row is not an object"
-        if isinstance(messages, str):
-            yield Dropped(number, messages, excerpt(row))
-        elif isinstance(row, dict):
-            yield read_conversation("messages", number, row, messages, at, sorted(row.keys() - KNOWN))
+    return read_chats("messages", path, _messages, {"messages", "prompt", "completion"})
 
 
-def _messages(row: dict[str, JsonValue]) -> list[Message] | str:
-    """The row's messages, or why they cannot be read."""
+def _messages(row: Row) -> list[Message] | str:
     given = row.get("messages")
     if given is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
-        given = [*row["prompt"], *row["completion"]]  # type: ignore[misc]
+        given = [*row["prompt"], *row["completion"]]
     if not isinstance(given, list) or not given:
         return "the row has no list of messages"
     messages = []
@@ -71,19 +41,8 @@ def _messages(row: dict[str, JsonValue]) -> list[Message] | str:
 
 def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
     """One conversation a row; TRL's SFTTrainer reads it as it is."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for conversation in conversations:
-            messages = [{"role": role, "content": content} for role, content in conversation.messages]
-            row = {"messages": messages, **about_row(conversation), **about.model_dump()}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count
+    rows = (({"messages": [{"role": r, "content": c} for r, c in one.messages]}, one) for one in conversations)
+    return write_rows(rows, path, about)
 
 
-LOSES = (
-    "the other trials of the episode: each trial and each reflection is a row of its own",
-    "token ids, log-probabilities, times, views, options, and who wrote a turn",
-    "which turns were invalid or malformed",
-)
 FORMAT = FileFormat("messages", "OpenAI messages (JSON lines, Parquet)", detect, read, loses=LOSES)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from data.formats.chat import Conversation, Message, about_row, read_conversation
-from data.formats.entry import About, Dropped, FileFormat, Found, Head, excerpt, file_time
-from data.formats.messages import KNOWN, LOSES, ROLES
-from data.formats.source import rows_of
+from data.formats.chat import Conversation, Message
+from data.formats.chat_rows import LOSES, ROLES, Roles, Row, read_chats, write_rows
+from data.formats.entry import About, FileFormat, Found, Head
 
 NAMES = {"system": "system", "user": "human", "assistant": "gpt"}
-MORE_ROLES = {
+MORE_ROLES: Roles = {
     **ROLES,
     "observation": "user",
     "function_call": "assistant",
@@ -28,20 +24,10 @@ def detect(head: Head) -> bool:
 
 
 def read(path: Path) -> Iterator[Found]:
-    at = file_time(path)
-    for number, row in rows_of(path):
-        if isinstance(row, Dropped):
-            yield row
-            continue
-        messages = _messages(row) if isinstance(row, dict) else "the row is not an object"
-        if isinstance(messages, str):
-            yield Dropped(number, messages, excerpt(row))
-        elif isinstance(row, dict):
-            extra = sorted(row.keys() - KNOWN - {"conversations", "system", "id"})
-            yield read_conversation("sharegpt", number, row, messages, at, extra)
+    return read_chats("sharegpt", path, _messages, {"conversations", "system", "id"})
 
 
-def _messages(row: dict[str, JsonValue]) -> list[Message] | str:
+def _messages(row: Row) -> list[Message] | str:
     given = row.get("conversations")
     if not isinstance(given, list) or not given:
         return "the row has no list of conversations"
@@ -57,15 +43,13 @@ def _messages(row: dict[str, JsonValue]) -> list[Message] | str:
 
 
 def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for conversation in conversations:
-            turns = [{"from": NAMES[role], "value": content} for role, content in conversation.messages]
-            system = turns.pop(0)["value"] if turns and turns[0]["from"] == "system" else ""
-            row = {"conversations": turns, "system": system, **about_row(conversation), **about.model_dump()}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count
+    return write_rows(((_row(conversation), conversation) for conversation in conversations), path, about)
+
+
+def _row(conversation: Conversation) -> Row:
+    turns = [{"from": NAMES[role], "value": content} for role, content in conversation.messages]
+    system = turns.pop(0)["value"] if turns and turns[0]["from"] == "system" else ""
+    return {"conversations": turns, "system": system}
 
 
 FORMAT = FileFormat("sharegpt", "ShareGPT conversations (JSON)", detect, read, loses=LOSES)

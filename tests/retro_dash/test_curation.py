@@ -232,7 +232,10 @@ def test_the_tag_set_is_edited_as_versions_and_the_slower_editor_is_told(client:
     post(client, request(["new tag"], "tags"))
     twice = {"version": 1, "tags": [{"name": "a"}, {"name": "A"}]}
     assert client.put("/api/v1/tagset", json=twice).status_code == 422
-    assert (tmp_path / "curation" / "tagset-1.json").is_file()
+    (tmp_path / "curation" / "tagset-7.json").write_text("damaged")
+    versions = client.get("/api/v1/tagset/versions").json()
+    assert [one["version"] for one in versions] == [1, 0]
+    assert versions[1] == first
 
 
 # Queues
@@ -274,6 +277,30 @@ def test_a_queue_counts_what_is_done_and_leaves_it_out(client: TestClient):
     page = client.get("/api/v1/queue", params={"annotator": "kim", "limit": 10}).json()
     assert {item["episode_id"] for item in page["items"]} == {"e1", "e3"}
     assert (page["total"], page["done"], page["mine"], page["left_for_me"]) == (3, 1, 1, 2)
+
+
+def test_what_an_annotator_passed_over_is_neither_given_nor_leased(client: TestClient):
+    asks = {"annotator": "kim", "limit": 10, "skip": ["e1", "e2"]}
+    page = client.get("/api/v1/queue", params=asks).json()
+    assert [item["episode_id"] for item in page["items"]] == ["e3"]
+    assert page["left_for_me"] == 3
+    lee = client.get("/api/v1/queue", params={"annotator": "lee", "limit": 10}).json()
+    assert {item["episode_id"] for item in lee["items"]} == {"e1", "e2"}
+
+
+def test_a_queue_says_where_its_episodes_are_on_their_way(client: TestClient):
+    post(client, request("good", on=target("e1")), request("bad", on=target("e1"), annotator="lee"))
+    post(client, request("good", on=target("e2")))
+    asks = {"annotator": "jo", "overlap": 2, "limit": 1}
+    assert client.get("/api/v1/queue", params=asks).json()["states"] == {
+        "adjudication": 1,
+        "needs_second": 1,
+        "pending": 1,
+    }
+    post(client, request({"verdict": "good"}, "adjudication", target("e1"), annotator="zoe"))
+    page = client.get("/api/v1/queue", params=asks).json()
+    assert page["states"]["done"] == 1
+    assert page["items"][0]["state"] == "in_review"
 
 
 def test_with_an_overlap_of_two_each_episode_goes_to_two_annotators(client: TestClient):

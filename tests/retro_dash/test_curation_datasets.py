@@ -260,12 +260,12 @@ def test_the_card_says_hash_filter_and_counts(curation: Curation):
     ],
 )
 def test_evaluators_pass_what_they_say(spec: str, passing: bool):
-    assert parse_evaluator(spec)(make_episode("e1", actions=("search[x]", "finish[The Nile]"))) is passing
+    assert parse_evaluator(spec)(make_episode("e1", actions=("search[x]", "finish[The Nile]")), ()) is passing
 
 
 def test_evaluators_fail_what_they_say():
     loop = make_episode("e1", (0.0,), ("look", "look", "look"))
-    assert [parse_evaluator(spec)(loop) for spec in ("success", "em", "f1>=0", "no_repeats", "positive_next")] == [
+    assert [parse_evaluator(spec)(loop, ()) for spec in ("success", "em", "f1>=0", "no_repeats", "positive_next")] == [
         False
     ] * 5
 

@@ -1,65 +1,129 @@
-"""A process that is killed in the middle of labelling loses nothing that it acknowledged and doubles nothing."""
+"""A hub that is killed while ten annotators label loses nothing that it acknowledged and doubles nothing."""
 
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-from curation_examples import fill, make_episode
+from curation_examples import fill, make_episode, request, target
 
 from data.store import Store
 from retro_dash.curation import Curation
 from retro_dash.labels import LabelRequest, audit
 
-KILLS = 10
+KILLS, ANNOTATORS, EPISODES = 30, 10, 5
 ROOT = Path(__file__).parents[2]
 
 
-def acknowledged_until_killed(home: Path, first: int, after: int) -> list[str]:
-    """Run the writer and kill it (SIGKILL) once it acknowledged so many labels."""
-    command = [sys.executable, str(Path(__file__).with_name("label_writer.py")), str(home), str(first)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
-    ) as writer:
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline() for _ in range(after)]
-        writer.kill()
-        lines += writer.stdout.readlines()
-    assert lines[0], "the writer died before its first label"
-    return [line.strip() for line in lines if line.endswith("\n")]
+class Hub:
+    """A process that serves the API of a home, always on the same port."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._command = [sys.executable, str(Path(__file__).with_name("label_hub.py")), str(home), str(self.port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+class Annotator(threading.Thread):
+    """Labels as a browser does: a label that was not acknowledged is sent again, with the same id, until it is."""
+
+    def __init__(self, number: int, port: int, is_over: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: list[str] = []
+        self.repeats = 0
+        """Labels that the hub had stored already without being able to say so."""
+        self._number, self._is_over = number, is_over
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=10)
+
+    def run(self) -> None:
+        made = 0
+        while not self._is_over.is_set():
+            self._deliver([self._make(made + k) for k in range(1 + made % 2)])
+            made += 1 + made % 2
+
+    def _make(self, made: int) -> dict[str, Any]:
+        value = ("good", "bad", "expert")[made % 3]
+        on = target(f"e{made % EPISODES}")
+        return request(value, on=on, annotator=f"annotator-{self._number}", id_=f"{self._number}-{made}")
+
+    def _deliver(self, labels: list[dict[str, Any]]) -> None:
+        while True:
+            try:
+                answer = self._http.post("/labels", json={"labels": labels})
+            except httpx.HTTPError:
+                time.sleep(0.02)
+                continue
+            stored = answer.raise_for_status().json()
+            self.acknowledged += [one["label"]["id"] for one in stored]
+            self.repeats += sum(not one["is_new"] for one in stored)
+            return
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    with Store.open(tmp_path) as store:
+        fill(store, *(make_episode(f"e{n}") for n in range(EPISODES)))
+    return tmp_path
 
 
 @pytest.mark.slow
-def test_ten_kills_with_ten_annotators_lose_and_double_no_label(tmp_path: Path):
+@pytest.mark.timeout(300)
+def test_thirty_kills_with_ten_annotators_lose_and_double_no_label(home: Path):
     dice = random.Random(5)
-    with Store.open(tmp_path) as store:
-        fill(store, *(make_episode(f"e{n}") for n in range(5)))
-    acknowledged: set[str] = set()
+    hub, is_over = Hub(home), threading.Event()
+    annotators = [Annotator(number, hub.port, is_over) for number in range(ANNOTATORS)]
+    for annotator in annotators:
+        annotator.start()
     for kill in range(KILLS):
-        made = acknowledged_until_killed(tmp_path, first=kill * 10_000, after=dice.randint(5, 60))
-        assert len(set(made)) == len(made)
-        acknowledged.update(made)
-        with Store.open(tmp_path) as store:
-            stored = Counter(label.id for label in store.labels())
-            assert acknowledged - stored.keys() == set(), f"lost after kill {kill + 1}"
-            assert max(stored.values()) == 1, f"doubled after kill {kill + 1}"
-            events = store.events_since(0, run_id="labels", limit=100_000)
-            assert len({event.seq for event in events}) == len(events) == len(stored)
-    assert len(acknowledged) > 100
-    assert_sending_again_adds_nothing(tmp_path, acknowledged)
+        before = sum(len(one.acknowledged) for one in annotators)
+        hub.start()
+        wanted = before + dice.randint(5, 60)
+        deadline = time.monotonic() + 60
+        while sum(len(one.acknowledged) for one in annotators) < wanted:
+            assert time.monotonic() < deadline, f"the hub does not come back after kill {kill}"
+            time.sleep(0.002)
+        hub.kill()
+    is_over.set()
+    hub.start()
+    for annotator in annotators:
+        annotator.join(60)
+    hub.kill()
+    acknowledged = [id_ for annotator in annotators for id_ in annotator.acknowledged]
+    assert len(set(acknowledged)) == len(acknowledged) > 500
+    assert any(annotator.repeats for annotator in annotators), "no kill fell between the disk and the answer"
+    assert_stored_once(home, set(acknowledged))
 
 
-def assert_sending_again_adds_nothing(home: Path, acknowledged: set[str]) -> None:
-    """What a browser does that does not know whether its last labels arrived."""
+def assert_stored_once(home: Path, acknowledged: set[str]) -> None:
+    """Every acknowledged label is there once, no other is, and sending the last ones again adds nothing."""
     with Store.open(home) as store:
         history = store.labels()
+        stored = Counter(label.id for label in history)
+        assert stored.keys() == acknowledged
+        assert max(stored.values()) == 1
+        events = [label.id for label in history]
+        assert len(store.events_since(0, run_id="labels", limit=100_000)) == len(events)
         fields = {"id", "target", "name", "value", "annotator"}
-        known = [label for label in history if label.id in acknowledged][-50:]
-        again = [LabelRequest(**label.model_dump(include=fields)) for label in known]
+        again = [LabelRequest(**label.model_dump(include=fields)) for label in history[-50:]]
         answers = Curation(home, store).label(again)
         assert [answer.is_new for answer in answers] == [False] * len(again)
         assert store.labels() == history

@@ -32,7 +32,7 @@ async function request(path, options = {}) {
 
 function query(parameters) {
   const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) if (value !== null && value !== undefined && value !== "") search.set(name, value);
+  for (const [name, value] of Object.entries(parameters)) if (value !== null && value !== undefined && value !== "") for (const one of [value].flat()) search.append(name, one);
   const text = search.toString();
   return text ? `?${text}` : "";
 }
@@ -41,6 +41,7 @@ export const get = async (path, parameters = {}, options = {}) => (await request
 export const getText = async (path) => (await request(path)).text();
 export const post = async (path, body = {}, headers = {}) =>
   (await request(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) })).json();
+export const put = async (path, body) => (await request(path, { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
 export const id = encodeURIComponent;
 
 const EVENTS = ["message", "token", "state", "reset", "turn", "trial_started", "trial_finished", "reflection", "finished"];

@@ -17,6 +17,8 @@ export function keysOfCurate({ acts, on, inPair }) {
     { id: "reflection", label: "Next reflection", keys: "r", when: on }, { id: "whole", label: "Whole episode", keys: "g", when: on },
     { id: "filter", label: "Filter of the queue", keys: "/" },
     { id: "auto", label: "Auto-advance on or off", keys: "Shift+A" }, { id: "blind", label: "Blind: outcomes hidden until judged", keys: "Shift+B" },
+    { id: "review", label: "Review: agreement, disagreements, the final word", keys: "Shift+R" }, { id: "disputeNext", label: "Next disagreement", keys: "]" }, { id: "disputeBack", label: "Disagreement before", keys: "[" },
+    { id: "tags", label: "Edit the tags", keys: "Shift+T" },
     { id: "datasets", label: "Datasets", keys: "Shift+D" }, { id: "import", label: "Import a file", keys: "Shift+I" },
     { id: "keys", label: "Change the keys", keys: "Shift+K" }, { id: "close", label: "Close the panel; else the whole episode", keys: "Escape" },
     { id: "pair", label: "Blind votes: which advice is better?", keys: "Shift+V" },

@@ -1,25 +1,29 @@
-// The panel at the side of Curate: datasets, import, keys. It covers nothing that is labelled on a wide screen, and the
+// The panel at the side of Curate: review, tags, datasets, import, keys. It covers nothing that is labelled on a wide screen, and the
 // keys of the page go on working beside it.
 
 import { datasetsPanel } from "./datasets.js";
 import { button, fill, h } from "./dom.js";
 import { importPanel } from "./importer.js";
+import { reviewPanel } from "./reviewpanel.js";
+import { tagsPanel } from "./tagspanel.js";
 
-const TITLES = { datasets: "Datasets", import: "Import a file", keys: "Keys" };
+const TITLES = { review: "Review", tags: "Tags", datasets: "Datasets", import: "Import a file", keys: "Keys" };
 
-/** Returns {element, open(name), toggle(name), close()}; close answers whether there was something to close. */
-export function drawDrawer({ keymap, query, say, refocus, onImported }) {
+/** Returns {element, open(name), toggle(name), close(), step(by)}; close answers whether there was something to close. */
+export function drawDrawer({ keymap, query, onQuery, say, refocus, onImported, onTags, show, decide }) {
   let shown = null;
+  let review = null;
   const title = h("h2", { tabindex: "-1" });
   const body = h("div", { class: "drawer-body" });
   const element = h("aside", { class: "drawer", "aria-label": "Panel", hidden: true }, h("header", {}, title, button("✕", () => close(), { class: "quiet icon", "aria-label": "Close the panel", title: "Close (Esc)" })), body);
-  const panels = { datasets: () => datasetsPanel({ query, say }), import: () => importPanel({ onImported }), keys: () => keymap.panel() };
+  const panels = { review: () => (review = reviewPanel({ open: show, decide, query, onQuery, say })).element, tags: () => tagsPanel({ onSaved: onTags, say }), datasets: () => datasetsPanel({ query, say }), import: () => importPanel({ onImported }), keys: () => keymap.panel() };
 
   function open(name) {
     shown = name;
     fill(title, TITLES[name]);
     fill(body, panels[name]());
     element.hidden = false;
+    element.classList.toggle("wide", name === "review");
     element.setAttribute("aria-label", TITLES[name]);
     (body.querySelector("input, button, select") ?? title).focus();
   }
@@ -38,5 +42,5 @@ export function drawDrawer({ keymap, query, say, refocus, onImported }) {
     event.preventDefault();
     close();
   });
-  return { element, open, close, toggle: (name) => (shown === name ? close() : open(name)) };
+  return { element, open, close, toggle: (name) => (shown === name ? close() : open(name)), step: (by) => (shown === "review" ? review.step(by) : open("review")) };
 }

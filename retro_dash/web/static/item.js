@@ -7,7 +7,7 @@ import { markChip } from "./marks.js";
 import { gainBadge, openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
 
 const TURNS_A_PAGE = 50;
-const NAMES = ["verdict", "step_reward", "first_error", "quality", "preference", "tags", "note"];
+const NAMES = ["verdict", "adjudication", "step_reward", "first_error", "quality", "preference", "tags", "note"];
 
 /** The parts of an episode in the order in which they are read. */
 export function partsOf(episode) {

@@ -18,6 +18,8 @@ export function words(name, value) {
   if (name === "quality") return ["human", QUALITIES.filter((quality) => quality in value).map((quality) => (value[quality] ? `✓ ${quality}` : `✕ not ${quality}`)).join(" · ")];
   if (name === "note") return value.trim() ? ["human", `✎ ${value}`] : null;
   if (name === "rewrite") return ["human", "✎ rewritten"];
+  if (name === "adjudication") return ["human", `⚖ decided: ${Object.entries(value).map(([key, final]) => words(key, final)?.[1] ?? key).join(", ")}`];
+  if (name === "judgement") return [value.verdict === "good" ? "success" : "failure", `${value.verdict === "good" ? "✓" : "✕"} ${value.verdict} — ${value.reason}`];
   if (name === "preference") return ["human", `A/B: ${{ this: "this one is better", other: "the other is better", tie: "a tie" }[value.winner] ?? value.winner}`];
   return ["human", `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`];
 }

@@ -3,6 +3,8 @@
 import { get, id, post } from "./api.js";
 
 const AHEAD = 4;
+/** As many as the hub takes, and short enough for an address. */
+const MOST_SKIPPED = 200;
 const KEPT_ITEMS = 40;
 
 /** `annotator()`; `isJudged(episodeId)`; `onProgress(page)`, `onProblem(problem|null)`. */
@@ -115,9 +117,9 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   }
 
   async function ask(mine) {
-    // Items that were passed over, or whose verdict is still on its way, come again; they are skipped and given back.
-    const again = trail.filter((one) => !isJudged(one) || pending(one).length).length;
-    const page = await get("/queue", { annotator: annotator(), ...query, limit: Math.min(100, again + AHEAD + 1) });
+    // Items that were passed over, or whose verdict is still on its way, would come again.
+    const skip = trail.filter((one) => !isJudged(one) || pending(one).length).slice(-MOST_SKIPPED);
+    const page = await get("/queue", { annotator: annotator(), ...query, limit: AHEAD + 1, skip });
     if (mine !== generation) return;
     const seen = new Set(trail);
     const found = page.items.map((item) => item.episode_id);

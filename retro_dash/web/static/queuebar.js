@@ -29,16 +29,19 @@ export function drawQueueBar({ me, annotator, query, onQuery, onOption, onAnnota
     store("annotator", name.value);
     onAnnotator(name.value);
   });
+  const review = button("Review", () => onPanel("review"), { class: "toggle", title: "Agreement, disagreements and the final word (Shift+R)" });
   const meter = h("meter", { min: 0, max: 1, value: 0, "aria-label": "Done" });
   const words = h("span", { class: "tabular small" }, "…");
   const element = h("div", { class: "queue-bar" }, line.element, order, auto, blind, h("label", { class: "who-labels small" }, h("span", { class: "sign human", "aria-hidden": "true" }, "✎"), name),
     h("div", { class: "progress" }, meter, words),
-    h("div", { class: "group" }, button("A/B", () => onPair(), { class: "toggle", title: "Blind votes: which advice is better? (Shift+V)" }), button("Datasets", () => onPanel("datasets"), { class: "toggle" }), button("Import", () => onPanel("import"), { class: "toggle" }), button("Keys", () => onPanel("keys"), { class: "toggle" })));
+    h("div", { class: "group" }, button("A/B", () => onPair(), { class: "toggle", title: "Blind votes: which advice is better? (Shift+V)" }), review, button("Tags", () => onPanel("tags"), { class: "toggle", title: "The tag set (Shift+T)" }), button("Datasets", () => onPanel("datasets"), { class: "toggle" }), button("Import", () => onPanel("import"), { class: "toggle" }), button("Keys", () => onPanel("keys"), { class: "toggle" })));
   get("/filters").then(line.know).catch(() => {});
 
   function showProgress(now) {
     page = now;
     meter.value = page.total ? page.done / page.total : 0;
+    const disputed = page.states?.adjudication ?? 0;
+    setText(review, disputed ? `Review ${disputed.toLocaleString("en")}` : "Review");
     const left = page.eta_seconds !== null && page.left_for_me ? `${duration(page.eta_seconds)} left` : `${page.left_for_me.toLocaleString("en")} left`;
     setText(words, [`${page.done.toLocaleString("en")} of ${page.total.toLocaleString("en")} done`, `${page.mine.toLocaleString("en")} by you`, page.per_minute ? `${number(Math.round(page.per_minute * 10) / 10)}/min` : null, left].filter(Boolean).join(" · "));
   }

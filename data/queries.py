@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from data.errors import UnknownName
+from data.errors import BadInput, UnknownName
 from data.filters import compile_filter, compile_sort
 from data.projection import Names, Stored, Tally
 from data.rows import EpisodePage, EpisodeRow, Facets, LabelSummary, MetricSeries, StoredEvent, TrialOutcome
@@ -222,27 +222,45 @@ def _aware(time: datetime | None) -> Any:
 # The list -----------------------------------------------------------------------------------------------------------
 
 
-def episode_rows(cursor: Cursor, filter_: str, sort: str, limit: int, offset: int) -> EpisodePage:
+def episode_rows(
+    cursor: Cursor, filter_: str, sort: str, limit: int, offset: int, after: str | None = None
+) -> EpisodePage:
+    """Rows from `offset` on, or behind the episode `after`, which need not fit the filter. Raises BadInput."""
     where, parameters = compile_filter(filter_)
     order = compile_sort(sort)
+    page = f"SELECT number FROM found ORDER BY {order.sql} LIMIT ? OFFSET ?"  # noqa: S608
+    bounds: list[Any] = [limit + 1, offset]
+    if after is not None:
+        if not known(cursor, "episodes", "id", [after]):
+            raise BadInput(f"There is no episode {after!r} to go on from. Begin again without a cursor.")
+        page = f"""SELECT number FROM (
+            SELECT number, id, row_number() OVER (ORDER BY {order.sql}) AS place
+            FROM (FROM found UNION SELECT number, id, {order.columns} FROM episodes WHERE id = ?)
+        ) QUALIFY place > max(place) FILTER (id = ?) OVER () ORDER BY place LIMIT ?"""  # noqa: S608
+        bounds = [after, after, limit + 1]
     # One statement, so that total and rows are of one moment and a costly filter is evaluated once; narrow until the
     # page is known, so that its rows alone are read whole.
     found = records(
         cursor,
-        f"""WITH found AS MATERIALIZED (SELECT number, {order.columns} FROM episodes WHERE {where}),
-        page AS (SELECT number FROM found ORDER BY {order.sql} LIMIT ? OFFSET ?)
+        f"""WITH found AS MATERIALIZED (SELECT number, id, {order.columns} FROM episodes WHERE {where}),
+        page AS ({page})
         SELECT (SELECT count(*) FROM found) AS total, rows.* FROM (SELECT 1) LEFT JOIN (
             SELECT id, run_id, env, split, task_id, left(instruction, {INSTRUCTION_SHOWN}) AS instruction, planner,
                 reflector, source, state, success, tally, turn_count, first_reward, last_reward, best_gain,
                 parent_id, created_at, row_number() OVER (ORDER BY {order.sql}) AS place
             FROM episodes SEMI JOIN page ON episodes.number = page.number
         ) AS rows ON true ORDER BY place""",  # noqa: S608
-        [*parameters, limit, offset],
+        [*parameters, *bounds],
     )
     total = found[0]["total"]
     rows = [row for row in found if row["id"] is not None]
+    rows, behind = rows[:limit], rows[limit:]
     labels = _label_summaries(cursor, [row["id"] for row in rows])
-    return EpisodePage(total=total, rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows))
+    return EpisodePage(
+        total=total,
+        rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows),
+        next_cursor=rows[-1]["id"] if behind else None,
+    )
 
 
 def episode_ids(cursor: Cursor, filter_: str, sort: str) -> tuple[str, ...]:
@@ -287,12 +305,25 @@ def facets(cursor: Cursor) -> Facets:
 # Labels, runs, metrics, adapters, datasets --------------------------------------------------------------------------
 
 
-def labels(cursor: Cursor, table: str, episode_id: str | None, conditions: dict[str, Any]) -> tuple[Label, ...]:
-    """Labels in the order in which they came; `table` is `labels` or `current_labels`."""
+def labels(
+    cursor: Cursor,
+    table: str,
+    episode_id: str | None,
+    conditions: dict[str, Any],
+    after: str | None = None,
+    limit: int | None = None,
+) -> tuple[Label, ...]:
+    """Labels in the order in which they came; `table` is `labels` or `current_labels`. Raises BadInput."""
+    if after is not None and not known(cursor, "labels", "id", [after]):
+        raise BadInput(f"There is no label {after!r} to go on from. Begin again without a cursor.")
     wanted = {"episode_id": episode_id, **conditions}
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    where = " AND ".join(f"{name} = ?" for name in wanted) or "true"
-    rows = records(cursor, f"SELECT * FROM {table} WHERE {where} ORDER BY position", list(wanted.values()))  # noqa: S608
+    parts = [f"{name} = ?" for name in wanted]
+    if after is not None:
+        parts.append("position > (SELECT position FROM labels WHERE id = ?)")
+        wanted["after"] = after
+    sql = f"SELECT * FROM {table} WHERE {' AND '.join(parts) or 'true'} ORDER BY position LIMIT ?"  # noqa: S608
+    rows = records(cursor, sql, [*wanted.values(), limit])
     return tuple(_label(row) for row in rows)
 
 

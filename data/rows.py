@@ -58,6 +58,8 @@ class EpisodePage(Noun):
 
     total: int
     rows: tuple[EpisodeRow, ...]
+    next_cursor: str | None = None
+    """Where to go on: the id of the last row; None when there is nothing behind it."""
 
 
 class StoredEvent(Noun):

@@ -187,10 +187,11 @@ class Store:
         return self._ask(queries.turns, episode_id, trial, start, stop, with_tokens)
 
     def episode_rows(
-        self, filter_: str = "", sort: str = "-created", limit: int = 50, offset: int = 0
+        self, filter_: str = "", sort: str = "-created", limit: int = 50, offset: int = 0, after: str | None = None
     ) -> EpisodePage:
-        """A page of the filtered, sorted list (see `data.filters`). Raises BadInput."""
-        return self._ask(queries.episode_rows, filter_, sort, limit, offset)
+        """A page of the filtered, sorted list (see `data.filters`): from row `offset` on, or behind the episode
+        `after`, whatever came before it since. Raises BadInput."""
+        return self._ask(queries.episode_rows, filter_, sort, limit, offset, after)
 
     def episode_ids(self, filter_: str = "", sort: str = "-created") -> tuple[str, ...]:
         """All ids of a filtered, sorted list. Raises BadInput."""
@@ -210,13 +211,30 @@ class Store:
 
     # Labels, runs, adapters, datasets -------------------------------------------------------------------------------
 
-    def labels(self, episode_id: str | None = None, **conditions: str | int) -> tuple[Label, ...]:
-        """Every label event, undos included, oldest first. Conditions: part, trial, turn, name, annotator."""
-        return self._ask(queries.labels, "labels", episode_id, conditions)
+    def labels(
+        self,
+        episode_id: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        **conditions: str | int,
+    ) -> tuple[Label, ...]:
+        """Every label event, undos included, oldest first. Conditions: part, trial, turn, name, annotator.
 
-    def current_labels(self, episode_id: str | None = None, **conditions: str | int) -> tuple[Label, ...]:
+        `after`: only what came after the label with this id. Raises BadInput when there is none.
+        """
+        return self._ask(queries.labels, "labels", episode_id, conditions, after, limit)
+
+    def current_labels(
+        self,
+        episode_id: str | None = None,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        **conditions: str | int,
+    ) -> tuple[Label, ...]:
         """The labels that stand: the newest not undone for every target, name and annotator."""
-        return self._ask(queries.labels, "current_labels", episode_id, conditions)
+        return self._ask(queries.labels, "current_labels", episode_id, conditions, after, limit)
 
     def runs(
         self, kinds: Sequence[str] = (), states: Sequence[str] = (), limit: int = 100, offset: int = 0

@@ -6,8 +6,14 @@ import json
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
+
+from data.errors import BadInput
+
+TOKEN_VARIABLE = "RETRO_TOKEN"  # noqa: S105 - its name
+"""Environment variable with the token of a hub elsewhere: unlike a flag it is in no list of processes."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,16 @@ def find_hub(home: Path) -> HubAddress | None:
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
     return known if alive else None
+
+
+def remote_address(url: str, token: str | None = None) -> HubAddress:
+    """The address of a hub elsewhere; the token is the one given, else that of a sign-in link, else empty.
+
+    Raises BadInput.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise BadInput(f"--url {url!r} is no address. Write it as http://127.0.0.1:7860")
+    return HubAddress(
+        f"{parts.scheme}://{parts.netloc}", token or parse_qs(parts.query).get("token", [""])[0], 0, 0.0
+    )

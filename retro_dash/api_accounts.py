@@ -17,6 +17,7 @@ from retro_dash.audit import Entry, read_audit
 from retro_dash.guard import client_address
 from retro_dash.identity import Identity, Person, drop_session, person, session_secret, set_session
 from retro_dash.limits import Attempts
+from retro_dash.paging import say_next
 from retro_dash.roles import Role
 
 LONGEST_FORM = 8192
@@ -62,8 +63,17 @@ def accounts_router(identity: Identity, home: Path) -> APIRouter:
         return [user_row(user) for user in identity.accounts.users().values()]
 
     @router.get("/audit")
-    def audit(limit: Annotated[int, Query(ge=1, le=5000)] = 100) -> list[Entry]:
-        return read_audit(home / "audit.jsonl", limit)
+    def audit(
+        request: Request,
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=5000)] = 100,
+        cursor: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+    ) -> list[Entry]:
+        """The newest lines, oldest first; the `Link` header says where those before them are."""
+        entries, first = read_audit(home / "audit.jsonl", limit, cursor)
+        if first > 0:
+            say_next(request, response, first)
+        return entries
 
     return router
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.types import Label
-from retro_dash.agreement import (
-    Agreement,
-    JudgeAgreement,
-    VoteComparison,
-    agreement,
-    compare_votes,
-    judge_agreement,
-)
+from retro_dash.agreement import Agreement, VoteComparison, agreement, compare_votes
 from retro_dash.api_datasets import datasets_router
 from retro_dash.curation import BlindPair, Curation, StoredLabel
 from retro_dash.identity import actor
 from retro_dash.labels import Change, LabelConflict, LabelRequest
+from retro_dash.paging import say_next
 from retro_dash.queues import QueuePage
 from retro_dash.tagset import TagSet
 
+MOST_LABELS = 5000
 Limit = Annotated[int, Query(ge=1, le=500)]
+Cursor = Annotated[str | None, Query(max_length=100)]
 Name = Annotated[str, Query(min_length=1, max_length=100)]
 
 
@@ -62,16 +58,35 @@ def curation_router(curation: Curation) -> APIRouter:
 
     @router.get("/labels")
     def labels(
+        request: Request,
+        response: Response,
         episode: str | None = None,
         annotator: str | None = None,
         name: str | None = None,
         history: bool = False,
+        cursor: Cursor = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_LABELS)] = MOST_LABELS,
     ) -> list[Label]:
-        return list(curation.labels(episode, annotator, name, is_standing=not history))
+        """Oldest first; the `Link` header says where they go on."""
+        found = curation.labels(episode, annotator, name, not history, cursor, limit + 1)
+        if len(found) > limit:
+            say_next(request, response, found[limit - 1].id)
+        return list(found[:limit])
 
     @router.get("/labels/audit")
-    def audit(episode: str | None = None, annotator: str | None = None, limit: Limit = 200) -> list[Change]:
-        return curation.audit(episode, annotator, limit)
+    def audit(
+        request: Request,
+        response: Response,
+        episode: str | None = None,
+        annotator: str | None = None,
+        cursor: Cursor = None,
+        limit: Limit = 200,
+    ) -> list[Change]:
+        """Newest first; the `Link` header says where they go on."""
+        found = curation.audit(episode, annotator, limit + 1, cursor)
+        if len(found) > limit:
+            say_next(request, response, found[limit - 1].label.id)
+        return found[:limit]
 
     @router.post("/labels/undo")
     def undo(body: StepBody, request: Request) -> StoredLabel:
@@ -85,29 +100,19 @@ def curation_router(curation: Curation) -> APIRouter:
     def agreement_on(name: str = "verdict") -> Agreement:
         return agreement(curation.labels(), name)
 
-    @router.get("/agreement/judges")
-    def judges() -> list[JudgeAgreement]:
-        """Language models as judges against people."""
-        return list(judge_agreement(curation.labels()))
-
     @router.get("/agreement/votes")
     def votes() -> VoteComparison:
         """Blind A/B votes on reflections, compared with the gains that came of them."""
         return compare_votes(curation.labels(name="preference"), curation.gain)
 
     @router.get("/agreement/pair")
-    def pair(annotator: Name, request: Request) -> BlindPair | None:
+    def pair(annotator: Name) -> BlindPair | None:
         """Two reflections on failures of one task for a blind vote; null when none is left."""
-        return curation.blind_pair(actor(request, annotator))
+        return curation.blind_pair(annotator)
 
     @router.get("/tagset")
     def tagset() -> TagSet:
         return curation.tagsets.current()
-
-    @router.get("/tagset/versions")
-    def tagset_versions() -> list[TagSet]:
-        """Every version, newest first."""
-        return curation.tagsets.versions()
 
     @router.put("/tagset")
     def replace_tagset(body: TagSet) -> TagSet:
@@ -122,11 +127,8 @@ def curation_router(curation: Curation) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 1,
         overlap: Annotated[int, Query(ge=1, le=20)] = 1,
         overlap_share: Annotated[float, Query(ge=0, le=1)] = 1.0,
-        skip: Annotated[list[str] | None, Query(max_length=200)] = None,
     ) -> QueuePage:
-        """`skip` names episodes that the annotator passed over in this sitting."""
-        who = actor(request, annotator)
-        return curation.queues.next(who, filter, order, limit, overlap, overlap_share, set(skip or ()))
+        return curation.queues.next(actor(request, annotator), filter, order, limit, overlap, overlap_share)
 
     @router.post("/queue/release", status_code=204)
     def release(body: ReleaseBody, request: Request) -> None:

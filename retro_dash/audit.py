@@ -10,7 +10,9 @@ import json
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -71,14 +73,17 @@ class AuditLog:
             self._left_out = 0
 
 
-def read_audit(path: Path, limit: int = 100) -> list[Entry]:
-    """The last `limit` lines, oldest first; a line that does not read is left out."""
-    entries: deque[Entry] = deque(maxlen=limit)
+def read_audit(path: Path, limit: int = 100, before: int | None = None) -> tuple[list[Entry], int]:
+    """The last `limit` lines (before line `before`, counted from 0), oldest first, and the number of the first.
+
+    Lines are only ever added, so their numbers stay. A line that does not read is left out.
+    """
+    lines: deque[tuple[int, str]] = deque(maxlen=limit)
     if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    entries.append(Entry.model_validate_json(line))
-                except ValueError:
-                    continue
-    return list(entries)
+        with path.open(encoding="utf-8") as file:
+            lines.extend(islice(enumerate(file), before))
+    entries = []
+    for _, line in lines:
+        with suppress(ValueError):
+            entries.append(Entry.model_validate_json(line))
+    return entries, lines[0][0] if lines else 0

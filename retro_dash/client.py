@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -76,6 +76,10 @@ class HubClient:
     def status(self, timeout: float | None = None) -> dict[str, JsonValue]:
         """What the top bar shows; `timeout` in seconds, where this answer is wanted sooner than others."""
         return self._json("GET", "/status", **({} if timeout is None else {"timeout": timeout}))
+
+    def me(self) -> dict[str, JsonValue]:
+        """Who we are: `name`, `role`, and `is_owner` for the one user of a hub without accounts."""
+        return self._json("GET", "/me")
 
     def append(self, events: Sequence[Event]) -> int:
         """Store events; sending the same ones twice is harmless. Returns how many were new."""
@@ -281,20 +285,27 @@ class HubClient:
         """Store statements as in `retro_dash.labels.LabelRequest`; sending the same ids again is harmless."""
         return list(self._any("POST", "/labels", json={"labels": list(requests)}))
 
-    def labels(self, episode_id: str | None = None, annotator: str | None = None) -> list[Label]:
-        """Labels that stand, oldest first."""
-        wanted = {"episode": episode_id, "annotator": annotator}
+    def labels(
+        self, episode_id: str | None = None, annotator: str | None = None, history: bool = False
+    ) -> list[Label]:
+        """Labels that stand, oldest first; with `history` every one that was ever made."""
+        wanted = {"episode": episode_id, "annotator": annotator, "history": history or None}
         params = {key: value for key, value in wanted.items() if value is not None}
         return [Label.model_validate(label) for label in self._list("/labels", params)]
 
-    def undo_label(self, annotator: str, id_: str) -> Label:
-        """Take back the annotator's last statement; `id_` is the id of the label that says so."""
-        answer = self._json("POST", "/labels/undo", json={"annotator": annotator, "id": id_})
+    def step_label(self, verb: Literal["undo", "redo"], annotator: str, id_: str) -> Label:
+        """Take back the annotator's last statement, or put it back; `id_` is the id of the label that says so."""
+        answer = self._json("POST", f"/labels/{verb}", json={"annotator": annotator, "id": id_})
         return Label.model_validate(answer["label"])
 
-    def redo_label(self, annotator: str, id_: str) -> Label:
-        answer = self._json("POST", "/labels/redo", json={"annotator": annotator, "id": id_})
-        return Label.model_validate(answer["label"])
+    def tags(self) -> list[dict[str, Any]]:
+        """The tag set: `name`, `meaning` and `key` of each."""
+        return list(self._any("GET", "/tagset")["tags"])
+
+    def release_queue(self, annotator: str, episode_ids: Sequence[str]) -> None:
+        """Give back episodes of the queue that the annotator does not look at."""
+        if episode_ids:
+            self._ask("POST", "/queue/release", json={"annotator": annotator, "episode_ids": list(episode_ids)})
 
     def label_queue(
         self, annotator: str, filter_text: str = "", order: str = "shuffle", limit: int = 1

@@ -127,15 +127,32 @@ class Curation:
         annotator: str | None = None,
         name: str | None = None,
         is_standing: bool = True,
+        after: str | None = None,
+        limit: int | None = None,
     ) -> tuple[Label, ...]:
-        """Labels that stand, or all that were ever made, oldest first."""
+        """Labels that stand, or all that were ever made, oldest first, from the one behind the label `after` on."""
         conditions = {key: value for key, value in (("annotator", annotator), ("name", name)) if value is not None}
         read = self.store.current_labels if is_standing else self.store.labels
-        return read(episode_id, **conditions)
+        return read(episode_id, after=after, limit=limit, **conditions)
 
-    def audit(self, episode_id: str | None = None, annotator: str | None = None, limit: int = 200) -> list[Change]:
-        """The newest `limit` changes, newest first: who, when, before, after."""
-        return audit(self.labels(episode_id, annotator, is_standing=False))[::-1][:limit]
+    def audit(
+        self,
+        episode_id: str | None = None,
+        annotator: str | None = None,
+        limit: int = 200,
+        before: str | None = None,
+    ) -> list[Change]:
+        """The newest `limit` changes, newest first: who, when, before, after. `before`: those older than this label.
+
+        Raises BadInput when there is no such label.
+        """
+        changes = audit(self.labels(episode_id, annotator, is_standing=False))[::-1]
+        if before is not None:
+            place = next((number for number, one in enumerate(changes) if one.label.id == before), None)
+            if place is None:
+                raise BadInput(f"There is no label {before!r} to go on from. Begin again without a cursor.")
+            changes = changes[place + 1 :]
+        return changes[:limit]
 
     def undo(self, annotator: str, id_: str) -> StoredLabel:
         """Take back the annotator's last statement, on whichever episode. `id_` is the id of the new label."""

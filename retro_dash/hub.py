@@ -26,6 +26,7 @@ from retro_dash.accounts import Accounts
 from retro_dash.address import HubAddress, find_hub
 from retro_dash.api import add_api
 from retro_dash.api_accounts import accounts_router, sign_in_router
+from retro_dash.api_mcp import add_mcp
 from retro_dash.audit import AuditLog
 from retro_dash.guard import Guard
 from retro_dash.identity import Identity
@@ -42,21 +43,29 @@ EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104
 
 
 def build_app(
-    service: Service, token: str, hosts: tuple[str, ...] = LOCAL_HOSTS, must_have_users: bool = False
+    service: Service,
+    token: str,
+    hosts: tuple[str, ...] = LOCAL_HOSTS,
+    must_have_users: bool = False,
+    address: HubAddress | None = None,
 ) -> Guard:
     """The whole application: pages, API and the gate in front of them.
 
-    `must_have_users` keeps the token of the owner out of addresses and cookies even when no account is left.
+    `must_have_users` keeps the token of the owner out of addresses and cookies even when no account is left. `address`
+    is where the hub listens: tools for agents ask it there, and are left out without it.
     """
     from retro_dash.web import mount  # Gradio takes two seconds to import; scripts that only need the API do not.
 
     identity = Identity(service.settings.home, token, must_have_users)
-    app = mount(build_api(service, identity, Attempts()), service)
+    api = build_api(service, identity, Attempts(), address)
+    app = mount(api, service)
     return Guard(app, identity, AuditLog(service.settings.home / "audit.jsonl"), hosts)
 
 
-def build_api(service: Service, identity: Identity, attempts: Attempts) -> FastAPI:
-    """All but the pages, with no gate: `/health`, `/api/v1` and signing in."""
+def build_api(
+    service: Service, identity: Identity, attempts: Attempts, address: HubAddress | None = None
+) -> FastAPI:
+    """All but the pages, with no gate: `/health`, `/api/v1`, `/mcp` and signing in."""
     app = FastAPI(
         title="Retro Dash", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
@@ -68,6 +77,7 @@ def build_api(service: Service, identity: Identity, attempts: Attempts) -> FastA
     add_api(app, service)
     app.include_router(accounts_router(identity, service.settings.home), prefix="/api/v1")
     app.include_router(sign_in_router(identity, attempts))
+    add_mcp(app, service.settings.mcp, address, VERSION)
     app.add_middleware(Repeats)
     return app
 
@@ -130,7 +140,7 @@ def serve(settings: Settings, service: Service) -> None:
     if is_shared and certificate is None:
         print("Passwords travel unencrypted: use --certificate, or a proxy with HTTPS.", file=sys.stderr, flush=True)
     config = uvicorn.Config(
-        build_app(service, token, hosts, must_have_users=is_shared),
+        build_app(service, token, hosts, is_shared, address),
         host=settings.host,
         port=port,
         log_level="warning",

@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -24,6 +25,7 @@ _NOT_SETTINGS = frozenset(
         "RETRO_TRL_PYTHON",
         "RETRO_SHARED_DATA",
         "RETRO_TEST_HOME",
+        "RETRO_TOKEN",
     }
 )
 
@@ -50,14 +52,14 @@ class Settings(BaseModel):
     """`embedded`, `vllm`, `none`, or the URL of an OpenAI-compatible server."""
     model: str = "smollm2-135m-instruct"
     """What the engine serves: the bundled model, a local folder or a hub id."""
-    judge: str = ""
-    """URL of an OpenAI-compatible server whose model judges episodes; empty for the engine itself."""
     api_key_variable: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key for an engine URL."""
     engine_threads: int | None = Field(default=None, ge=1)
     """CPU threads of the embedded engine; None means all cores."""
     expert_words_per_second: float = Field(default=40.0, ge=0)
     """Pace at which the scripted expert writes on a page, so that people can follow; 0 writes at once."""
+    mcp: Literal["off", "read", "write"] = "off"
+    """Tools for agents at /mcp: none, those that read, or those that label too."""
     live_limit: int = Field(default=32, ge=1)
     """Episodes that may be live at once."""
     unsafe_run_model_code_on_host: bool = False

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-from data.errors import BadInput, Refused, Unavailable
-from retro_dash.address import HubAddress, find_hub
+from data.errors import Refused, Unavailable
+from retro_dash.address import TOKEN_VARIABLE, HubAddress, find_hub, remote_address
 from retro_dash.client import HubClient, HubLost
 from retro_dash.settings import Settings
 
@@ -21,7 +22,7 @@ START_SECONDS = 120.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="address of a hub elsewhere; the sign-in link with ?token=… will do")
-    parser.add_argument("--token", help="its token, when the address does not hold it (asked for otherwise)")
+    parser.add_argument("--token", help=f"its token (else the variable {TOKEN_VARIABLE}; asked for otherwise)")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -32,7 +33,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     from retro_dash.tui.app import RetroDash  # Textual is loaded by the command that shows it.
 
     if arguments.url:
-        elsewhere = remote_address(arguments.url, arguments.token)
+        elsewhere = remote_address(arguments.url, arguments.token or os.environ.get(TOKEN_VARIABLE))
+        if not elsewhere.token:
+            elsewhere = replace(elsewhere, token=getpass.getpass("Token of the hub (in its hub.json): "))
         check(elsewhere)
         RetroDash(lambda: elsewhere).run()
         return 0
@@ -44,19 +47,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if running is not None:
         print(f"The dashboard goes on at {running.url} (process {running.pid}). Stop it with: kill {running.pid}")
     return 0
-
-
-def remote_address(url: str, token: str | None) -> HubAddress:
-    """The address of a hub elsewhere; the token from the link, the flag or the keyboard. Raises BadInput."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise BadInput(f"--url {url!r} is no address. Write it as http://127.0.0.1:7860")
-    given = (
-        token
-        or parse_qs(parts.query).get("token", [""])[0]
-        or getpass.getpass("Token of the hub (in its hub.json): ")
-    )
-    return HubAddress(f"{parts.scheme}://{parts.netloc}", given, 0, 0.0)
 
 
 def check(address: HubAddress) -> None:

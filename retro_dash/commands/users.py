@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         case "list":
             return _list(accounts, arguments.json)
         case _:
-            return _audit(read_audit(settings.home / "audit.jsonl", arguments.limit), arguments.json)
+            return _audit(read_audit(settings.home / "audit.jsonl", arguments.limit)[0], arguments.json)
     print(json.dumps({"done": said}) if arguments.json else said)
     return 0
 

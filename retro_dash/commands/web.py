@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-browser", dest="open_browser", action="store_const", const=False, help="do not open a browser"
     )
+    parser.add_argument("--mcp", choices=("off", "read", "write"), help="tools for agents at /mcp (default off)")
     parser.add_argument(
         "--unsafe-run-model-code-on-host",
         action="store_const",

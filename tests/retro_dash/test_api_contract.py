@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+import httpx
 import pytest
 import uvicorn
 from accounts_examples import BEARER, TOKEN, client_of, hub
@@ -19,6 +21,7 @@ from curation_examples import fill, make_episode
 from fastapi.testclient import TestClient
 
 from data.errors import BadInput, UnknownName
+from data.events import EpisodeStarted, Event
 from data.store import Store
 from retro_dash.client import HubClient
 from retro_dash.guard import Guard
@@ -162,6 +165,76 @@ def test_a_value_that_json_cannot_say_is_not_given_back(http: TestClient):
         answer = http.post("/api/v1/labels", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 422
     assert http.get("/api/v1/labels").status_code == 200
+
+
+# Lists that go on
+
+
+def pages_of(http: TestClient, path: str, **params: Any) -> list[list[Any]]:
+    """The pages of a list, following its `Link` header."""
+    found = []
+    while True:
+        answer = http.get(path, params=params).raise_for_status()
+        found.append(answer.json())
+        if "next" not in answer.links:
+            return found
+        params = dict(httpx.URL(answer.links["next"]["url"]).params)
+
+
+def test_episodes_that_come_while_one_pages_neither_double_nor_hide_a_row(tmp_path: Path):
+    with Store.open(tmp_path) as store:
+        fill(store, *(make_episode(f"old-{n}") for n in range(5)))
+    with hub(tmp_path) as app:
+        http = client_of(app)
+        http.headers.update(BEARER)
+        first = http.get("/api/v1/episodes", params={"limit": 2}).json()
+        assert [row["id"] for row in first["rows"]] == ["old-4", "old-3"]
+        newer = EpisodeStarted(episode=make_episode("new").model_copy(update={"trials": (), "reflections": ()}))
+        event = Event(run_id="later", seq=0, at=datetime.now(UTC), body=newer)
+        assert http.post("/api/v1/events", content=f"[{event.model_dump_json()}]").status_code == 200
+        second = http.get("/api/v1/episodes", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+        assert [row["id"] for row in second["rows"]] == ["old-2", "old-1"]
+        last = http.get("/api/v1/episodes", params={"limit": 2, "cursor": second["next_cursor"]}).json()
+        assert [row["id"] for row in last["rows"]] == ["old-0"]
+        assert (last["next_cursor"], last["total"]) == (None, 6)
+
+
+@pytest.mark.parametrize("sort", ["-created", "gain", "-gain", "task,-turns", "state"])
+def test_pages_by_cursor_are_the_pages_by_place(http: TestClient, sort: str):
+    by_place = [row["id"] for row in http.get("/api/v1/episodes", params={"sort": sort}).json()["rows"]]
+    by_cursor, cursor = [], None
+    while True:
+        given = {"sort": sort, "limit": 1, **({"cursor": cursor} if cursor else {})}
+        page = http.get("/api/v1/episodes", params=given).json()
+        by_cursor += [row["id"] for row in page["rows"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert by_cursor == by_place
+
+
+def test_labels_and_their_history_go_on_from_a_cursor(http: TestClient):
+    target = {"episode_id": "e3", "part": "episode"}
+    said = [{"id": f"page-{n}", "target": target, "name": "note", "value": str(n), "annotator": f"p{n}"} for n in range(5)]
+    http.post("/api/v1/labels", json={"labels": said}).raise_for_status()
+    pages = pages_of(http, "/api/v1/labels", episode="e3", limit=2)
+    assert [[label["value"] for label in page] for page in pages] == [["0", "1"], ["2", "3"], ["4"]]
+    changes = pages_of(http, "/api/v1/labels/audit", episode="e3", limit=3)
+    assert [[change["label"]["value"] for change in page] for page in changes] == [["4", "3", "2"], ["1", "0"]]
+
+
+def test_the_audit_log_goes_back_to_its_beginning(http: TestClient):
+    pages = pages_of(http, "/api/v1/audit", limit=5)
+    assert len(pages) > 1
+    assert [len(page) for page in pages[:-1]] == [5] * (len(pages) - 1)
+    times = [entry["at"] for page in reversed(pages) for entry in page]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/episodes", "/api/v1/labels", "/api/v1/labels/audit"])
+def test_a_cursor_that_nobody_gave_is_refused(http: TestClient, path: str):
+    answer = http.get(path, params={"cursor": "nothing"})
+    assert (answer.status_code, "Begin again without a cursor" in answer.text) == (422, True)
 
 
 # The same over HTTP and in the process

@@ -81,18 +81,22 @@ function switchTheme() {
   }
 }
 
+const LOOK_MS = 2000;
+const ANSWER_MS = 2500;
+
+/** A hub that is gone, or answers nothing for too long, is said to be gone within 5 s. */
 function watchHub(engine, runs) {
   let timer = 0;
   const look = async () => {
     clearTimeout(timer);
     if (document.hidden) return;
     try {
-      showHub(engine, runs, await get("/status"));
+      showHub(engine, runs, await get("/status", {}, { signal: AbortSignal.timeout(ANSWER_MS) }));
     } catch {
       engine.className = "engine state-failed";
       setText(engine, "✕ the hub does not answer");
     }
-    timer = setTimeout(look, 4000);
+    timer = setTimeout(look, LOOK_MS);
   };
   document.addEventListener("visibilitychange", look);
   look();

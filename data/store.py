@@ -47,6 +47,7 @@ ROOM_NEEDED = 8 * 2**20
 FRAME_ROWS = 16
 """From so many rows on, a columnar frame is faster than values in the statement."""
 FULL = re.compile(r"No space left|database has been invalidated|Disk quota", re.IGNORECASE)
+READ_ONLY = re.compile(r"Read-only file system", re.IGNORECASE)
 UNUSABLE = re.compile(
     r"No space left|Permission denied|Read-only|Could not set lock|Disk quota|memory", re.IGNORECASE
 )
@@ -70,13 +71,15 @@ class Store:
         self.recovery: Recovery | None = None
         """Set when the database could not be opened as it was."""
         self.read_only_reason: str | None = None
-        """A sentence while writes are refused (a full disk); they go on by themselves once there is room."""
+        """A sentence while the disk refuses writes (full, read-only); they go on by themselves once it takes them."""
         self._path = home / DATABASE
         self._migrations = migrations
         self._journal = Journal(home / "journal" / "labels.jsonl")
         self._write_lock = threading.RLock()
         self._gate = Gate()
         self._connection: Any = None
+        self._is_cut_off = False
+        """Whether the database broke off and could not be opened for writing again since."""
         self._lock: IO[str] | None = None
         self._next_position = 1
 
@@ -148,6 +151,7 @@ class Store:
                     size = str(self._journal.size())
                     cursor.execute("INSERT OR REPLACE INTO meta VALUES ('journal_offset', ?)", [size])
                     cursor.execute("CHECKPOINT")
+                self.read_only_reason = None
             except (OSError, duckdb.Error) as error:
                 raise self._refused_write(error) from error
 
@@ -322,6 +326,7 @@ class Store:
                     cursor.rollback()
                 raise
         self._next_position = projection.next_position
+        self.read_only_reason = None
         return len(projection.applied)
 
     def _open(self) -> None:
@@ -386,7 +391,7 @@ class Store:
         return self._apply(part.events, is_journalled=True) if part.events else 0
 
     def _make_writable(self) -> None:
-        """Refuse while the disk is full; after that, open for writing again. Called under the write lock."""
+        """Refuse while the disk is full; open again what broke off. Called under the write lock."""
         free = shutil.disk_usage(self.home).free
         if free < ROOM_NEEDED:
             self.read_only_reason = (
@@ -394,11 +399,17 @@ class Store:
                 "free some space. What was stored is safe and can be read; nothing new is stored until then."
             )
             raise StorageError(self.read_only_reason)
-        if self.read_only_reason is not None:
+        if self._is_cut_off:
             self._reopen()
 
     def _refused_write(self, error: Exception) -> RetroDashError:
         """What to tell of a failed write; a database that broke off is opened again."""
+        if READ_ONLY.search(str(error)):
+            self.read_only_reason = (
+                f"The disk of {self.home} is read-only: see why (dmesg), make it writable and start again. What was "
+                "stored is safe and can be read; nothing new is stored until then."
+            )
+            return StorageError(self.read_only_reason)
         if not FULL.search(str(error)):
             if isinstance(error, UNFIT):
                 return BadInput(f"A value does not fit the store: {_first_line(error)}")
@@ -416,9 +427,10 @@ class Store:
             if self._connection is None:
                 raise StorageError(f"The store in {self.home} is closed.")
             self._connection.close()
+            self._is_cut_off = True
             try:
                 self._connection = self._connect()
-                self.read_only_reason = None
+                self._is_cut_off = False
             except duckdb.Error:
                 self._connection = duckdb.connect(self._path, read_only=True, config=SETTINGS)
 

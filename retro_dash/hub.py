@@ -13,6 +13,8 @@ import ssl
 import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +53,8 @@ def build_app(
 ) -> Guard:
     """The whole application: pages, API and the gate in front of them.
 
-    `must_have_users` keeps the token of the owner out of addresses and cookies even when no account is left. `address`
-    is where the hub listens: tools for agents ask it there, and are left out without it.
+    `must_have_users` keeps the token of the owner out of addresses and cookies even when no account is left.
+    `address` is where the hub listens: tools for agents ask it there, and are left out without it.
     """
     from retro_dash.web import mount  # Gradio takes two seconds to import; scripts that only need the API do not.
 
@@ -98,7 +100,7 @@ def refuse_second_hub(home: Path) -> None:
 
 def free_port(host: str, port: int) -> int:
     """The port itself when it is free, any free one for 0. Raises Refused when it is taken."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -159,7 +161,8 @@ def serve(settings: Settings, service: Service) -> None:
         server.run()
     finally:
         done.set()
-        (settings.home / "hub.json").unlink(missing_ok=True)
+        with suppress(OSError):  # A disk that turned read-only keeps it; its process id says that nobody is there.
+            (settings.home / "hub.json").unlink(missing_ok=True)
         service.close()
 
 
@@ -190,9 +193,18 @@ def _announce(server: uvicorn.Server, page: str, open_browser: bool) -> None:
             return
         threading.Event().wait(0.05)
     print(f"\nRetro Dash is ready: {page}\n(stop it with Ctrl-C)", flush=True)
-    has_screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if open_browser and has_screen:
+    if open_browser and has_screen(sys.platform, os.environ):
         webbrowser.open(page)
+
+
+def has_screen(platform: str, environ: Mapping[str, str]) -> bool:
+    """Whether a browser that is opened here is seen by whoever started the hub.
+
+    A display that was forwarded (`ssh -X`) counts; a Mac that was reached over SSH shows it to somebody else.
+    """
+    if platform == "darwin":
+        return "SSH_CONNECTION" not in environ
+    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def _maintain(service: Service, done: threading.Event) -> None:

@@ -125,7 +125,9 @@ class Service:
 
     def policies(self) -> dict[str, JsonValue]:
         """Planners and reflectors that can be chosen now."""
-        choices: list[JsonValue] = [asdict(choice) for choice in policy_choices(self.engine)]
+        choices: list[JsonValue] = [
+            {**asdict(choice), "envs": list(choice.envs)} for choice in policy_choices(self.engine)
+        ]
         return {"planners": choices, "reflectors": choices}
 
     def status(self) -> dict[str, JsonValue]:

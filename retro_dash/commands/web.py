@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 
 from data.store import Store
-from retro_dash.hub import refuse_second_hub, serve
+from retro_dash.hub import free_port, refuse_second_hub, serve
 from retro_dash.service import Service
 from retro_dash.serving.engine import start_engine
 from retro_dash.settings import Settings
@@ -29,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # So that what follows `finally` happens then too.
     refuse_second_hub(settings.home)
+    free_port(settings.host, settings.port)  # Said before the engine starts, which takes its time.
     service = Service(settings, Store.open(settings.home), None)
     try:
         service.engine = start_engine(settings)

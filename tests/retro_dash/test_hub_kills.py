@@ -1,58 +1,17 @@
 """A hub killed at random moments while an episode runs: every acknowledged turn is there afterwards, once."""
 
-import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
+from hub_process import Hub, turns_of
 
 from retro_dash.agent.policies import EXPERT
 from retro_dash.service import bundled_tasks
 
-ROOT = Path(__file__).parent.parent.parent
 KILLS = 20
-
-
-class Hub:
-    """A real hub process on a home, started again after every kill."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> httpx.Client:
-        words = ["web", "--home", str(self.home), "--port", "0", "--no-browser", "--engine", "none"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "retro_dash.cli", *words],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "RETRO_EXPERT_WORDS_PER_SECOND": "150"},
-        )
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, "The hub ended by itself."
-            try:
-                known = json.loads((self.home / "hub.json").read_text())
-                if known["pid"] == self.process.pid and httpx.get(f"{known['url']}/health").status_code == 200:
-                    return httpx.Client(
-                        base_url=f"{known['url']}/api/v1", headers={"authorization": f"Bearer {known['token']}"}
-                    )
-            except (OSError, ValueError, httpx.HTTPError):
-                pass
-            time.sleep(0.05)
-        raise AssertionError("The hub did not start.")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture
@@ -61,14 +20,6 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     yield hub
     if hub.process is not None and hub.process.poll() is None:
         hub.kill()
-
-
-def turns_of(client: httpx.Client, episode_id: str) -> dict[tuple[int, int], str]:
-    """(trial, turn) -> action, as a page is shown it."""
-    episode = client.get(f"/live/{episode_id}").raise_for_status().json()["episode"]
-    numbered = [(t["index"], u["index"], u["action"]) for t in episode["trials"] for u in t["turns"]]
-    assert len({(trial, turn) for trial, turn, _ in numbered}) == len(numbered), "A turn is there twice."
-    return {(trial, turn): action for trial, turn, action in numbered}
 
 
 @pytest.mark.slow

@@ -9,7 +9,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.types import Label
-from retro_dash.agreement import Agreement, VoteComparison, agreement, compare_votes
+from retro_dash.agreement import (
+    Agreement,
+    JudgeAgreement,
+    VoteComparison,
+    agreement,
+    compare_votes,
+    judge_agreement,
+)
 from retro_dash.api_datasets import datasets_router
 from retro_dash.curation import BlindPair, Curation, StoredLabel
 from retro_dash.identity import actor
@@ -100,19 +107,29 @@ def curation_router(curation: Curation) -> APIRouter:
     def agreement_on(name: str = "verdict") -> Agreement:
         return agreement(curation.labels(), name)
 
+    @router.get("/agreement/judges")
+    def judges() -> list[JudgeAgreement]:
+        """Language models as judges against people."""
+        return list(judge_agreement(curation.labels()))
+
     @router.get("/agreement/votes")
     def votes() -> VoteComparison:
         """Blind A/B votes on reflections, compared with the gains that came of them."""
         return compare_votes(curation.labels(name="preference"), curation.gain)
 
     @router.get("/agreement/pair")
-    def pair(annotator: Name) -> BlindPair | None:
+    def pair(annotator: Name, request: Request) -> BlindPair | None:
         """Two reflections on failures of one task for a blind vote; null when none is left."""
-        return curation.blind_pair(annotator)
+        return curation.blind_pair(actor(request, annotator))
 
     @router.get("/tagset")
     def tagset() -> TagSet:
         return curation.tagsets.current()
+
+    @router.get("/tagset/versions")
+    def tagset_versions() -> list[TagSet]:
+        """Every version, newest first."""
+        return curation.tagsets.versions()
 
     @router.put("/tagset")
     def replace_tagset(body: TagSet) -> TagSet:
@@ -127,8 +144,11 @@ def curation_router(curation: Curation) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 1,
         overlap: Annotated[int, Query(ge=1, le=20)] = 1,
         overlap_share: Annotated[float, Query(ge=0, le=1)] = 1.0,
+        skip: Annotated[list[str] | None, Query(max_length=200)] = None,
     ) -> QueuePage:
-        return curation.queues.next(actor(request, annotator), filter, order, limit, overlap, overlap_share)
+        """`skip` names episodes that the annotator passed over in this sitting."""
+        who = actor(request, annotator)
+        return curation.queues.next(who, filter, order, limit, overlap, overlap_share, set(skip or ()))
 
     @router.post("/queue/release", status_code=204)
     def release(body: ReleaseBody, request: Request) -> None:

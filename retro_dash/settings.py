@@ -52,6 +52,8 @@ class Settings(BaseModel):
     """`embedded`, `vllm`, `none`, or the URL of an OpenAI-compatible server."""
     model: str = "smollm2-135m-instruct"
     """What the engine serves: the bundled model, a local folder or a hub id."""
+    judge: str = ""
+    """URL of an OpenAI-compatible server whose model judges episodes; empty for the engine itself."""
     api_key_variable: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key for an engine URL."""
     engine_threads: int | None = Field(default=None, ge=1)

@@ -18,7 +18,7 @@ from data.lint import LintReport
 from data.store import Store
 from data.types import DatasetVersion, Episode, Label
 from retro_dash.address import find_hub
-from retro_dash.agreement import Agreement, agreement
+from retro_dash.agreement import Agreement, JudgeAgreement, agreement, judge_agreement
 from retro_dash.client import HubClient
 from retro_dash.curation import Curation, StoredLabel
 from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
@@ -46,6 +46,10 @@ class Curator(Protocol):
     def step(self, verb: str, annotator: str, id_: str) -> StoredLabel: ...
 
     def agreement(self, name: str) -> Agreement: ...
+
+    def judge_agreement(self) -> Sequence[JudgeAgreement]: ...
+
+    def whole_episodes(self, filter_text: str = "") -> Iterator[Episode]: ...
 
     def datasets(self) -> list[DatasetVersion]: ...
 
@@ -98,6 +102,12 @@ class LocalCurator:
     def agreement(self, name: str) -> Agreement:
         return agreement(self._curation.labels(), name)
 
+    def judge_agreement(self) -> Sequence[JudgeAgreement]:
+        return judge_agreement(self._curation.labels())
+
+    def whole_episodes(self, filter_text: str = "") -> Iterator[Episode]:
+        return (self._curation.store.episode(id_) for id_ in self._curation.store.episode_ids(filter_text))
+
     def datasets(self) -> list[DatasetVersion]:
         return list(self._curation.store.datasets())
 
@@ -130,6 +140,9 @@ class RemoteCurator(HubClient):
 
     def agreement(self, name: str) -> Agreement:
         return Agreement.model_validate(self._any("GET", "/agreement", params={"name": name}))
+
+    def judge_agreement(self) -> Sequence[JudgeAgreement]:
+        return [JudgeAgreement.model_validate(one) for one in self._any("GET", "/agreement/judges")]
 
     def datasets(self) -> list[DatasetVersion]:
         return [DatasetVersion.model_validate(version) for version in self._any("GET", "/datasets")]

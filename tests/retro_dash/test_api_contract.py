@@ -215,7 +215,9 @@ def test_pages_by_cursor_are_the_pages_by_place(http: TestClient, sort: str):
 
 def test_labels_and_their_history_go_on_from_a_cursor(http: TestClient):
     target = {"episode_id": "e3", "part": "episode"}
-    said = [{"id": f"page-{n}", "target": target, "name": "note", "value": str(n), "annotator": f"p{n}"} for n in range(5)]
+    said = [
+        {"id": f"page-{n}", "target": target, "name": "note", "value": str(n), "annotator": f"p{n}"} for n in range(5)
+    ]
     http.post("/api/v1/labels", json={"labels": said}).raise_for_status()
     pages = pages_of(http, "/api/v1/labels", episode="e3", limit=2)
     assert [[label["value"] for label in page] for page in pages] == [["0", "1"], ["2", "3"], ["4"]]

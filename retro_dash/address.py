@@ -53,6 +53,15 @@ def find_hub(home: Path) -> HubAddress | None:
     return known if alive else None
 
 
+def left_token(home: Path) -> str | None:
+    """The token of a hub that was killed: it had no time to take its address away. None after an orderly end."""
+    try:
+        token = json.loads((home / "hub.json").read_text(encoding="utf-8"))["token"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return token if isinstance(token, str) and len(token) >= 20 else None
+
+
 def remote_address(url: str, token: str | None = None) -> HubAddress:
     """The address of a hub elsewhere; the token is the one given, else that of a sign-in link, else empty.
 

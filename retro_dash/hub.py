@@ -25,7 +25,7 @@ from fastapi import FastAPI
 
 from data.errors import BadConfig, Refused, RetroDashError
 from retro_dash.accounts import Accounts
-from retro_dash.address import HubAddress, find_hub
+from retro_dash.address import HubAddress, find_hub, left_token
 from retro_dash.api import add_api
 from retro_dash.api_accounts import accounts_router, sign_in_router
 from retro_dash.api_mcp import add_mcp
@@ -135,7 +135,7 @@ def serve(settings: Settings, service: Service) -> None:
     hosts = allowed_hosts(settings, has_users)
     certificate, key = _certificate(settings)
     port = free_port(settings.host, settings.port)
-    token = secrets.token_urlsafe(24)
+    token = left_token(settings.home) or secrets.token_urlsafe(24)  # Pages that a killed hub left open go on.
     started = psutil.Process().create_time()
     address = HubAddress(_url(settings.host, port, certificate is not None), token, os.getpid(), started, certificate)
     is_shared = settings.host not in LOCAL_HOSTS

@@ -69,4 +69,4 @@ def training_bytes(config: TrainRunConfig, home: Path) -> int | None:
 
 
 def _gib(count: int) -> str:
-    return f"{count / GIB:.1f} GiB"
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"

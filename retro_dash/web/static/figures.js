@@ -65,9 +65,9 @@ function trialFigure(set, published) {
     error_y: { type: "data", symmetric: false, array: one.by_trial.map((at) => 100 * (at.high - at.mean)), arrayminus: one.by_trial.map((at) => 100 * (at.mean - at.low)), thickness: 1, width: 2 },
   }));
   const claims = (published?.rows ?? []).filter((row) => row.env === set.env && SHOWN_PUBLISHED.includes(row.method));
-  for (const row of claims) traces.push({ x: [1, set.trials], y: [row.ir, row.fr], name: `${row.method} ${row.backbone} (published)`, type: "scatter", mode: "lines+markers", line: { color: css("dim"), width: 1, dash: "dot" }, marker: { symbol: "circle-open", size: 7 }, hovertemplate: `%{y:.1f} ${row.method} ${row.backbone}, published ${row.measure}<extra></extra>` });
+  for (const [index, row] of claims.entries()) traces.push({ x: [1, set.trials], y: [row.ir, row.fr], name: "published", legendgroup: "published", showlegend: index === 0, type: "scatter", mode: "lines+markers", line: { color: css("dim"), width: 1, dash: "dot" }, marker: { symbol: "circle-open", size: 7 }, hovertemplate: `%{y:.1f} ${row.method} ${row.backbone}, published ${row.measure}<extra></extra>` });
   drawPlot(plot, traces, { xaxis: { dtick: 1, title: { text: "trial" }, range: [0.8, set.trials + 0.2] }, yaxis: { range: [-2, 104] } }, 300);
-  return figure("trials", `${set.measure === "reward" ? "Reward" : "Solved"} by trial`, "mean and 95 % interval over tasks", plot, claims.length ? `dotted: first and final trial of 10, ${claims[0].measure}, other models and tasks (${published.source}).` : null);
+  return figure("trials", `Every method, ${set.measure === "reward" ? "reward" : "solved"} by trial`, "mean and 95 % interval over tasks", plot, claims.length ? `dotted: first and final of 10 trials of ${[...new Set(claims.map((row) => row.method))].join(" and ")} with ${[...new Set(claims.map((row) => row.backbone))].join(", ")}; ${claims[0].measure}, other models and tasks (${published.source}).` : null);
 }
 
 // Trained planner × trained reflector -------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ async function drawPlot(plot, traces, axes, height) {
   const css = colours();
   const axis = { gridcolor: css("line"), zerolinecolor: css("line"), tickfont: { size: 11, color: css("dim") }, automargin: true };
   await Plotly.react(plot, traces, {
-    height, margin: { l: 44, r: 10, t: 10, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12, color: css("ink-2") }, hovermode: "x",
-    hoverlabel: { bgcolor: css("surface"), bordercolor: css("line-strong"), font: { color: css("ink") } }, legend: { orientation: "h", x: 0, y: -0.18, yanchor: "top", font: { size: 11 } },
+    height, margin: { l: 44, r: 10, t: 24, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12, color: css("ink-2") }, hovermode: "x",
+    hoverlabel: { bgcolor: css("surface"), bordercolor: css("line-strong"), font: { color: css("ink") } }, legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 11 } },
     xaxis: { ...axis, ...axes.xaxis }, yaxis: { ...axis, ...axes.yaxis },
   }, { displayModeBar: false, responsive: true });
 }

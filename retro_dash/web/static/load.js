@@ -5,7 +5,7 @@ import { bytes } from "./metrics.js";
 
 /** Returns {element, show}. `show({machine, room}, runId)`; nothing hides it. */
 export function loadLine() {
-  const element = h("ul", { class: "load small tabular", "aria-label": "Load of this machine", hidden: true });
+  const element = h("ul", { class: "machine-load small tabular", "aria-label": "Load of this machine", hidden: true });
 
   function show(state, runId) {
     element.hidden = !state;

@@ -16,7 +16,7 @@ export function sentence(report) {
   const where = `on ${plural(report.tasks, `${report.env} task`)}`;
   if (!best) return `${first.arm.name} ends at ${points(first[report.measure].final.mean)} points of ${report.measure} ${where}.`;
   const { mean, low, high } = best.compared.difference;
-  const interval = `95 % interval ${signedPoints(low)} to ${signedPoints(high)}, ${where}`;
+  const interval = `95\u00a0% interval ${signedPoints(low)} to ${signedPoints(high)}, ${where}`;
   if (low > 0) return `${best.arm.name} beats ${first.arm.name} by ${points(mean)} points, ${interval}.`;
   if (high < 0) return `${best.arm.name} falls behind ${first.arm.name} by ${points(mean)} points, ${interval}.`;
   return `${best.arm.name} and ${first.arm.name} cannot be told apart: ${mean >= 0 ? "+" : "−"}${points(mean)} points, ${interval}.`;

@@ -50,6 +50,25 @@ def test_with_no_engine_the_page_says_what_still_works_and_offers_no_load(open_p
     expect(page.locator(".load").first).to_have_attribute("aria-disabled", "true")
 
 
+def test_the_memory_plan_says_who_has_the_memory_and_what_comes_next(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_page(SERVING, base=hub.url)
+    card = page.locator(".plan-card")
+    expect(card).to_contain_text("Shared: training and serving use it at the same time. RetroAct, longer")
+    expect(card.locator(".machine-load")).to_contain_text("this run")
+    page.evaluate(
+        """async () => {
+            const { planCard } = await import("/ui/pages/serving.js");
+            const card = planCard();
+            document.querySelector(".plan-card").replaceWith(card.element);
+            const run = { id: "r", kind: "train", name: "alone", state: "running", config: { memory: "pause" } };
+            const machine = await (await fetch("/api/v1/machine")).json();
+            card.show({ engine: { state: "paused" } }, machine, [{ run, position: null }]);
+        }"""
+    )
+    expect(page.locator(".plan-card")).to_contain_text("Taken in turns")
+    expect(page.locator(".plan-steps [aria-current]")).to_have_text("the run trains")
+
+
 def test_a_default_player_is_what_the_play_page_starts_with(open_page: OpenPage, hub: RunSite) -> None:
     page = open_page(SERVING, base=hub.url)
     page.click("text=Make default planner")

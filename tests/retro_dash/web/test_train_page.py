@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from page_runs import SIGNED, RunSite, rl_metrics, run_site
 from playwright.sync_api import Page, expect
 
 from data.events import MetricsLogged
+from retro_dash.datasets import DatasetRequest, Split
 
 pytestmark = pytest.mark.browser
 SLOW = 20_000
@@ -168,23 +170,72 @@ def test_the_queue_is_reordered_by_key(open_page: OpenPage, hub: RunSite) -> Non
     assert hub.service.jobs.queue()[:2] == [second, first]
 
 
-def test_a_collapsed_entropy_and_a_loss_that_runs_away_are_alerts(open_page: OpenPage, hub: RunSite) -> None:
+def test_a_waiting_run_is_dragged_to_another_place(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    first, second = hub.service.jobs.queue()[:2]
+    page.locator(f"[data-run='{second}']").drag_to(page.locator(f"[data-run='{first}']"))
+    expect(page.locator(".run-list li").first).to_have_attribute("data-run", second)
+    assert hub.service.jobs.queue()[:2] == [second, first]
+    assert page.locator("[data-run=train-live]").get_attribute("draggable") == "false"
+
+
+def test_a_point_of_a_training_curve_leads_to_the_episodes_that_its_step_learned_from(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    plan = hub.service.jobs.folder("train-done").path / "plan" / "planner.json"
+    plan.parent.mkdir(exist_ok=True)
+    samples = ["of-train-done/trial/2", "of-train-done/reflection/1"]
+    plan.write_text(json.dumps({"samples": samples, "steps": [[0, 1]] * 300}))
     page = open_page(f"/train?run=train-done&{SIGNED}", base=hub.url)
     expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
-    told = page.evaluate(
-        """async () => {
-            const { alerts } = await import("/ui/metrics.js");
-            const steps = (n, f) => Array.from({ length: n }, (_, i) => f(i));
-            const curve = (name, values) => ({ name, values });
-            return alerts({ state: "running" }, [
-                curve("planner/entropy", steps(40, (i) => (i < 20 ? 1 : 0.01))),
-                curve("planner/il_loss", steps(40, (i) => (i < 20 ? 1 : 4))),
-                curve("reflector/il_loss", [1, NaN]),
-                curve("reflector/entropy", steps(40, () => 1)),
-            ]);
-        }"""
-    )
-    assert [line.split(" ")[0] for line in told] == ["planner/entropy", "planner/il_loss", "reflector/il_loss"]
+    box = page.locator("[data-chart=planner_loss] .nsewdrag").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
+    page.wait_for_selector("[data-chart=planner_loss] .hoverlayer text")
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator(".run-rollouts h2")).to_contain_text("of planner")
+    expect(page.locator(".rollouts li")).to_have_count(2)
+    expect(page.locator(".rollouts li").first).to_contain_text("trial 2")
+    expect(page.locator(".rollouts a").first).to_have_attribute("href", "/episodes?episode=of-train-done&trial=2")
+    page.click("text=Back to the newest")
+    expect(page.locator(".run-rollouts h2")).to_have_text("Trained on")
+
+
+def test_stop_at_once_asks_by_a_second_press_and_extend_says_why_it_cannot(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    page.click("text=Stop at once")
+    expect(page.locator("text=Press again")).to_be_visible()
+    assert str(hub.service.store.run("train-live").state) == "running"
+    expect(page.locator("text=Stop at once")).to_be_visible(timeout=7000)
+    page.goto(f"{hub.url}/train?run=train-done")
+    expect(page.locator(".run-title h1")).to_have_text("RetroAct on rooms")
+    page.keyboard.press("e")
+    page.fill("#rd-extend-epochs", "2")
+    page.keyboard.press("Enter")
+    expect(page.locator(".train-main > .problem")).to_contain_text("was not kept")
+
+
+def test_the_machine_is_shown_while_a_run_works(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_live(open_page, hub)
+    expect(page.locator(".machine-load")).to_contain_text("processor")
+    expect(page.locator(".machine-load")).to_contain_text("this run")
+    page.goto(f"{hub.url}/train?run=train-done")
+    expect(page.locator(".run-title h1")).to_have_text("RetroAct on rooms")
+    expect(page.locator(".machine-load")).to_be_hidden()
+
+
+def test_a_collapsed_entropy_and_a_number_that_is_none_are_alerts_whatever_is_drawn(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    page = open_live(open_page, hub)
+    assert page.locator(".alerts li").count() == 0
+    for step in range(1001, 1041):
+        values = {"reflector/entropy": 1.0 if step < 1021 else 0.01, "reflector/kl_loss": float("nan")}
+        hub.live.append(MetricsLogged(step=step, values=values))
+    expect(page.locator(".alerts li")).to_have_count(2, timeout=10_000)
+    expect(page.locator(".alerts")).to_contain_text("reflector/entropy has collapsed from 1 to")
+    expect(page.locator(".alerts")).to_contain_text("reflector/kl_loss is not a number")
 
 
 # The form -----------------------------------------------------------------------------------------------------------
@@ -212,6 +263,46 @@ def test_the_form_checks_while_it_is_filled_and_shows_the_same_for_the_command_l
     page.press("#rd-train-batch-epochs", "Tab")
     expect(page.locator(".check-panel .problem")).to_contain_text("batch.epochs")
     expect(page.locator(".start")).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_frozen_dataset_is_chosen_by_its_link_or_from_the_list_and_trained_on(
+    open_page: OpenPage, hub: RunSite
+) -> None:
+    freeze = hub.service.curation.datasets.freeze
+    split = Split(share=0.5, seed=2)
+    frozen = [
+        freeze(DatasetRequest(name=name, filter=text, split=split))
+        for name, text in (("helped", "gain>0"), ("everything", ""))
+    ]
+    page = open_page(f"/train?dataset={frozen[0].hash[:9]}&{SIGNED}", base=hub.url, expects="404")
+    training = frozen[0].counts["training_episodes"]
+    expect(page.locator(".step [role=status]").first).to_have_text(
+        f"{training} episodes to train on, labels applied."
+    )
+    expect(page.locator("#rd-dataset option")).to_have_count(2)
+    expect(page.locator(".data-step")).to_contain_text("kept for evaluation")
+    expect(page.locator(".command-line")).to_have_text(f"retro-dash train train.toml --dataset {frozen[0].hash}")
+    page.select_option("#rd-dataset", frozen[1].hash)
+    expect(page.locator(".command-line")).to_contain_text(frozen[1].hash)
+    expect(page.locator(".start")).to_have_attribute("aria-disabled", "false")
+    page.click(".start")
+    expect(page.locator(".run-title h1")).to_have_text("Imitation: everything")
+    crumb = page.locator(".crumbs a", has_text="dataset everything")
+    expect(crumb).to_have_attribute("href", f"/curate?dataset={frozen[1].hash}")
+    page.click("text=Take out of the queue")
+    page.keyboard.press("c")
+    expect(page.locator("#rd-dataset")).to_have_value(frozen[1].hash)
+    page.click(".data-step >> text=Stored episodes")
+    expect(page.locator(".command-line")).to_contain_text("--filter")
+    page.goto(f"{hub.url}/train?dataset=nothing")
+    expect(page.locator(".check-panel .problem")).to_contain_text("helped")
+
+
+def test_the_memory_plan_is_part_of_the_form_and_of_the_file(open_page: OpenPage, hub: RunSite) -> None:
+    page = open_form(open_page, hub)
+    page.select_option("#rd-memory", "pause")
+    expect(page.locator(".check-panel pre")).to_contain_text('memory = "pause"')
+    expect(page.locator(".findings")).to_contain_text("with the engine paused")
 
 
 def test_a_method_is_chosen_by_arrow_and_what_it_lacks_stops_the_start(open_page: OpenPage, hub: RunSite) -> None:

@@ -147,7 +147,7 @@ function engineCard() {
 const PLANS = { share: ["Shared", "training and serving use it at the same time"], pause: ["Taken in turns", "the engine is paused while this run trains, and serves again after it"] };
 
 /** Who has the memory: the device, what holds it, and what the run at work (or next) asks of the engine. */
-function planCard() {
+export function planCard() {
   const load = loadLine();
   const words = h("p", {});
   const steps = h("ol", { class: "plan-steps small" });

@@ -30,7 +30,11 @@ def few_threads() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    return make_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", positions=512)
+
+
+def make_tiny(folder: Path, positions: int) -> Path:
+    """The model with room for so many tokens."""
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -42,7 +46,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         initializer_range=0.5,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

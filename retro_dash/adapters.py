@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from retro_dash.evaluating import EvaluationReport, read_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
 from retro_dash.run_list import about
-from training.folders import refuse_pickles
+from training.folders import MANIFEST, problem_of, refuse_pickles
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}")
 
@@ -68,6 +69,21 @@ def adapter_rows(store: Store, jobs: Jobs, base: str) -> list[AdapterRow]:
     return [_row(adapter, store, jobs, base, scores.get(adapter.name, ()), frozen) for adapter in known]
 
 
+def adapter_damage(folder: Path) -> str | None:
+    """Why an adapter that a run published is not whole; None when it is, or when it came without a manifest."""
+    try:
+        files = [(path.name, path.stat()) for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        return f"its folder cannot be read ({error.strerror})"
+    return _damage(folder, tuple((name, found.st_size, found.st_mtime_ns) for name, found in sorted(files)))
+
+
+@lru_cache(maxsize=256)
+def _damage(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str | None:
+    # Sums over weights take a while: they are made again only when a file has changed.
+    return problem_of(folder) if any(name == MANIFEST for name, _, _ in files) else None
+
+
 def import_adapter(
     store: Store, home: Path, folder: Path, name: str, role: Literal["planner", "reflector", "both"], base: str
 ) -> Adapter:
@@ -110,6 +126,8 @@ def _row(
     problem = None
     if not (Path(adapter.path) / ("config.json" if adapter.is_full_weights else "adapter_config.json")).is_file():
         problem = f"Its folder {adapter.path} is gone or not whole."
+    elif damage := adapter_damage(Path(adapter.path)):
+        problem = f"It is damaged: {damage}. Train it again, or bring the file back."
     elif not adapter.is_full_weights and Path(adapter.base_model).name != base:
         problem = f"It was made for {adapter.base_model}; the engine serves {base}."
     return AdapterRow(

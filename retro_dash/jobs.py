@@ -9,71 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
-import psutil
 from pydantic import JsonValue
 
-from data.errors import BadFile, Refused, RetroDashError, StorageError, UnknownName
-from data.events import Event, EventBody, RunStateChanged
+from data.errors import Refused, RetroDashError, StorageError, UnknownName
+from data.events import RunStateChanged
 from data.store import Store
 from data.types import Run, RunState
 from retro_dash.extending import longer_config
 from retro_dash.ids import new_id
-from retro_dash.processes import (
-    RUN_VARIABLE,
-    cause_of_death,
-    kill_tree,
-    tail,
-    tell_worker,
-    worker_process,
-    write_identity,
-)
+from retro_dash.job import HUB_SEQ, Job
+from retro_dash.processes import cause_of_death, kill_tree, tail, tell_worker, worker_process
 from retro_dash.run_config import parse_run_config
-from retro_dash.run_folder import RunFolder, make_run_folder, read_events
-from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
+from retro_dash.run_folder import RunFolder, make_run_folder
 
 POLL_SECONDS = 0.5
 STALLED_SECONDS = 30.0
 GRACE_SECONDS = 30.0
-HUB_SEQ = 2**40
-"""The hub's own events of a run are numbered from here, far above any worker's."""
 KINDS = ("collect", "train", "evaluate")
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED})
 _OPEN = frozenset(RunState) - ENDED
-
-
-@dataclass
-class _Job:
-    """What the hub remembers of a run that has not ended."""
-
-    folder: RunFolder
-    state: RunState
-    offset: int = 0
-    process: subprocess.Popen[bytes] | None = None
-    cancelled_at: float | None = None
-    hub_seq: int = HUB_SEQ
-    pulse: int | None = None
-    """Time stamp of the newest heartbeat that was seen, only compared with itself: the clock may jump."""
-    pulse_at: float = field(default_factory=time.monotonic)
-    """When that one was first seen."""
-
-    @cached_property
-    def is_alone(self) -> bool:
-        """Whether the engine has to let go of its memory for it."""
-        try:
-            return self.folder.config().get("memory") == "pause"
-        except BadFile:
-            return False
 
 
 class Jobs:
@@ -95,7 +56,7 @@ class Jobs:
         self._make_room = make_room
         self._command, self._grace, self._stalled = worker_command, grace_seconds, stalled_seconds
         self._lock = threading.RLock()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._queue: list[str] = []
         self._done = threading.Event()
         self._adopt()
@@ -151,16 +112,16 @@ class Jobs:
             if run_id in self._queue:
                 self._queue.remove(run_id)
                 self._write_queue()
-                self._say(run_id, RunStateChanged(state=RunState.CANCELLED))
+                job.say(self._store, RunStateChanged(state=RunState.CANCELLED))
                 del self._jobs[run_id]
                 return
-            self._ingest(run_id)
+            job.ingest(self._store)
             if job.state in ENDED:
                 return
             if job.cancelled_at is None:
                 job.cancelled_at = time.monotonic()
                 tell_worker(job.folder)
-                self._say(run_id, RunStateChanged(state=RunState.CANCELLING))
+                job.say(self._store, RunStateChanged(state=RunState.CANCELLING))
             if at_once:
                 job.cancelled_at = time.monotonic() - self._grace
                 kill_tree(job.folder)
@@ -170,7 +131,7 @@ class Jobs:
         with self._lock:
             run = self._store.run(run_id)
             if run.state is RunState.FINISHED:
-                raise Refused(f"The run {run_id} is finished. Clone it to run it again.")
+                raise Refused(f"The run {run_id} is finished. Clone it to run it again, or extend it.")
             if run.state in ENDED and run_id in self._jobs:
                 self._look_after(run_id)
             if run_id in self._jobs:
@@ -178,8 +139,8 @@ class Jobs:
             folder = RunFolder(self._runs / run_id)
             folder.config()
             seq = max(HUB_SEQ, (self._store.last_seq(run_id) or 0) + 1)
-            self._jobs[run_id] = _Job(folder, RunState.QUEUED, offset=_size(folder.events), hub_seq=seq)
-            self._say(run_id, RunStateChanged(state=RunState.QUEUED))
+            job = self._jobs[run_id] = Job(folder, RunState.QUEUED, offset=_size(folder.events), hub_seq=seq)
+            job.say(self._store, RunStateChanged(state=RunState.QUEUED))
             self._queue.append(run_id)
             self._write_queue()
 
@@ -231,8 +192,8 @@ class Jobs:
         try:
             return self._store.run(run_id)
         except UnknownName:
-            job = self._jobs[run_id] = _Job(folder, RunState.QUEUED)
-            self._ingest(run_id)
+            job = self._jobs[run_id] = Job(folder, RunState.QUEUED)
+            job.ingest(self._store)
             if job.state is RunState.QUEUED:
                 self._queue.append(run_id)
                 self._write_queue()
@@ -244,7 +205,7 @@ class Jobs:
         for run in self._store.runs(kinds=KINDS, states=tuple(_OPEN), limit=10_000):
             folder = RunFolder(self._runs / run.id)
             seq = max(HUB_SEQ, (self._store.last_seq(run.id) or 0) + 1)
-            job = self._jobs[run.id] = _Job(folder, run.state, hub_seq=seq)
+            job = self._jobs[run.id] = Job(folder, run.state, hub_seq=seq)
             if run.state is RunState.CANCELLING:
                 job.cancelled_at = time.monotonic()
             self._try(self._ingest, run.id)
@@ -269,26 +230,23 @@ class Jobs:
         except (RetroDashError, OSError) as error:
             print(f"jobs: {' '.join(arguments)} {error}", file=sys.stderr, flush=True)
 
+    def _ingest(self, run_id: str) -> None:
+        self._jobs[run_id].ingest(self._store)
+
     def _look_after(self, run_id: str) -> None:
         if run_id in self._queue:
             return
         job = self._jobs[run_id]
-        is_alive = self._is_alive(job)
-        self._ingest(run_id)
+        is_alive = job.is_alive()  # Asked before its last words are read.
+        job.ingest(self._store)
         if not is_alive:
             self._bury(run_id, job)
         elif job.cancelled_at is not None and time.monotonic() - job.cancelled_at > self._grace:
             kill_tree(job.folder)
         elif job.cancelled_at is None:
-            self._judge_pulse(run_id, job)
+            self._judge_pulse(job)
 
-    def _is_alive(self, job: _Job) -> bool:
-        if job.process is not None and job.process.poll() is None:
-            return True
-        # One that an earlier hub started may hold the folder, so that ours was turned away.
-        return worker_process(job.folder) is not None
-
-    def _bury(self, run_id: str, job: _Job) -> None:
+    def _bury(self, run_id: str, job: Job) -> None:
         """The worker is gone: nothing that it started stays, and the run gets its one last state."""
         kill_tree(job.folder)
         if job.state not in ENDED:
@@ -297,23 +255,17 @@ class Jobs:
             else:
                 code = job.process.returncode if job.process is not None else None
                 last = RunStateChanged(state=RunState.FAILED, error=cause_of_death(job.folder, code))
-            self._say(run_id, last)
+            job.say(self._store, last)
         del self._jobs[run_id]
 
-    def _judge_pulse(self, run_id: str, job: _Job) -> None:
+    def _judge_pulse(self, job: Job) -> None:
         """A worker that has not given a sign for long is stalled; one that gives one again is running."""
-        try:
-            pulse: int | None = job.folder.heartbeat.stat().st_mtime_ns
-        except OSError:
-            pulse = job.pulse
-        if pulse != job.pulse:
-            job.pulse, job.pulse_at = pulse, time.monotonic()
-        age = time.monotonic() - job.pulse_at
+        age = job.pulse_age()
         if age > self._stalled and job.state in (RunState.RUNNING, RunState.QUEUED):
             error = f"No sign of life for {age:.0f} seconds."
-            self._say(run_id, RunStateChanged(state=RunState.STALLED, error=error))
+            job.say(self._store, RunStateChanged(state=RunState.STALLED, error=error))
         elif age <= self._stalled and job.state is RunState.STALLED:
-            self._say(run_id, RunStateChanged(state=RunState.RUNNING))
+            job.say(self._store, RunStateChanged(state=RunState.RUNNING))
 
     def _alone(self) -> str | None:
         """The run, at work or next, that needs the device without the engine."""
@@ -328,75 +280,11 @@ class Jobs:
         job = self._jobs[run_id]
         try:
             self._write_queue()
-            self._start(job)
+            job.start(self._command, self._engine_url())
         except OSError as error:
             problem = f"Its worker could not be started: {error}."
-            self._say(run_id, RunStateChanged(state=RunState.FAILED, error=problem))
+            job.say(self._store, RunStateChanged(state=RunState.FAILED, error=problem))
             del self._jobs[run_id]
-
-    def _start(self, job: _Job) -> None:
-        job.state, job.pulse, job.pulse_at = RunState.RUNNING, None, time.monotonic()
-        if worker_process(job.folder) is not None:
-            return  # Somebody started it by hand.
-        job.folder.heartbeat.unlink(missing_ok=True)
-        url = self._engine_url()
-        with job.folder.log.open("ab") as log:
-            job.process = subprocess.Popen(
-                [*self._command, str(job.folder.path), *([url] if url else [])],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**EMBEDDED_ENVIRONMENT, **os.environ, RUN_VARIABLE: job.folder.run_id},
-            )
-        try:
-            write_identity(job.folder, job.process.pid)
-        except (psutil.Error, OSError):
-            return  # It has ended already, or says itself who it is.
-
-    def _ingest(self, run_id: str) -> None:
-        """Store what the folder says from where we stopped; lines and events that make no sense are passed over.
-
-        What the store knew already says nothing about the state: a run that waits to be resumed was cancelled before.
-        """
-        job = self._jobs[run_id]
-        while True:
-            events, offset, bad = read_events(job.folder.events, job.offset)
-            own = [event for event in events if event.run_id == run_id and event.seq < HUB_SEQ]
-            is_news = self._append(own)
-            if bad or len(own) < len(events):
-                print(f"jobs: {run_id}: {bad + len(events) - len(own)} lines are no events of it", file=sys.stderr)
-            for event in own if is_news else ():
-                if isinstance(event.body, RunStateChanged):
-                    job.state = event.body.state
-            if offset == job.offset:
-                return
-            job.offset = offset
-
-    def _append(self, events: Sequence[Event]) -> bool:
-        """Store them, all at once; where one does not fit, the others one by one. Says whether any was new."""
-        try:
-            return bool(events) and self._store.append(events) > 0
-        except StorageError:
-            raise
-        except RetroDashError:
-            return sum(self._fits(event) for event in events) > 0
-
-    def _fits(self, event: Event) -> bool:
-        try:
-            return self._store.append([event]) > 0
-        except StorageError:
-            raise
-        except RetroDashError as error:
-            print(f"jobs: {event.run_id}, event {event.seq}: {error}", file=sys.stderr, flush=True)
-            return False
-
-    def _say(self, run_id: str, body: EventBody) -> None:
-        job = self._jobs[run_id]
-        self._store.append([Event(run_id=run_id, seq=job.hub_seq, at=datetime.now(UTC), body=body)])
-        job.hub_seq += 1
-        if isinstance(body, RunStateChanged):
-            job.state = body.state
 
     def _write_queue(self) -> None:
         path = self._runs / "queue.json"

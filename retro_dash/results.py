@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
@@ -9,6 +10,7 @@ from pydantic import JsonValue
 from data.errors import UnknownName
 from data.store import Store
 from data.types import Adapter, Noun, Run, RunState
+from retro_dash.adapters import known_adapters
 from retro_dash.evaluating import ArmReport, EvaluationReport, read_report
 from retro_dash.jobs import Jobs
 from retro_dash.run_config import Arm
@@ -82,7 +84,6 @@ def evaluation_results(service: Service) -> list[EvaluationResult]:
 
 def task_sets(store: Store, jobs: Jobs) -> list[TaskSet]:
     """What may be compared, the set with the newest evaluation first."""
-    adapters = {adapter.name: adapter for adapter in store.adapters()}
     sets: dict[str, tuple[EvaluationReport, dict[tuple[object, ...], Contender]]] = {}
     for run in store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=SHOWN):
         text = read_report(jobs.folder(run.id))
@@ -90,6 +91,7 @@ def task_sets(store: Store, jobs: Jobs) -> list[TaskSet]:
             continue
         report = EvaluationReport.model_validate(text)
         parts = (run.dataset_hash, report.env, report.trials, report.measure, *sorted(report.seeds))
+        adapters = {adapter.name: adapter for adapter in known_adapters(store, Path(report.model).name)}
         _, contenders = sets.setdefault(" ".join(str(part) for part in parts), (report, {}))
         for arm in report.arms:
             players = (report.model, arm.arm.planner, arm.arm.reflector, arm.arm.strategy, arm.arm.temperature)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from data.errors import BadInput, Refused, Unavailable, UnknownName
+from data.errors import BadFile, BadInput, Refused, Unavailable, UnknownName
 from data.events import EpisodeStarted, Event, EventBody, RunCreated
 from data.filters import describe
 from data.rows import EpisodePage
@@ -25,7 +25,7 @@ from envs import ENVIRONMENTS, environment_kind
 from envs.base import EnvironmentKind, Options
 from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
-from retro_dash.adapters import known_adapters
+from retro_dash.adapters import adapter_damage, known_adapters
 from retro_dash.agent.fork import fork_episode
 from retro_dash.agent.limits import Limits
 from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy, policy_choices
@@ -384,10 +384,15 @@ class Service:
         return read_report(self.jobs.folder(run_id))
 
     def load_adapter(self, name: str) -> dict[str, JsonValue]:
-        """Let the engine serve a published adapter by its name. Raises UnknownName, Unavailable, EngineError."""
+        """Let the engine serve a published adapter by its name.
+
+        Raises UnknownName, BadFile when it is damaged, Unavailable, EngineError.
+        """
         adapter = next((a for a in self._adapters() if a.name == name), None)
         if adapter is None:
             raise UnknownName("adapter", name, [a.name for a in self._adapters()])
+        if damage := adapter_damage(Path(adapter.path)):
+            raise BadFile(f"The adapter {name} in {adapter.path} is damaged: {damage}. Train it again.")
         self._needed_engine().load_adapter(name, Path(adapter.path))
         return self.status()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +167,21 @@ def test_a_finished_run_is_extended_by_a_run_that_goes_on_where_it_ended(hub: Hu
     assert after[-1][1] < before[-1][1]
     assert hub.get(f"/runs/{longer['id']}/lineage")["parent"]["id"] == run_id
     assert hub.store.run(run_id).config["train"]["batch"]["epochs"] == 2
+
+
+def test_an_adapter_that_was_damaged_says_so_and_is_not_loaded(hub: Hub, trained: RunFolder) -> None:
+    adopt(hub, trained)
+    (row,) = hub.get("/adapters/rows")
+    assert row["problem"] is None
+    weights = Path(row["adapter"]["path"]) / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    try:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert "adapter_model.safetensors was changed or cut off" in hub.get("/adapters/rows")[0]["problem"]
+        answer = hub.http.post(f"/api/v1/adapters/{row['adapter']['name']}/load")
+        assert (answer.status_code, "is damaged" in answer.json()["detail"]) == (422, True)
+    finally:
+        weights.write_bytes(whole)
 
 
 @pytest.mark.parametrize(

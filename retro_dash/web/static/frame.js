@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { button, fill, h, keyed, plural, setText } from "./dom.js";
 import { bind, known } from "./keys.js";
 
-const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], stopped: ["○", "stopped"], failed: ["✕", "failed"] };
+const ENGINE = { ready: ["●", "ready"], starting: ["◌", "starting"], pausing: ["◍", "makes room"], paused: ["◫", "is paused"], stopped: ["○", "stopped"], failed: ["✕", "failed"] };
 
 /** Draws the frame and returns {main, crumbs, say}: where a view goes, its lineage, and the live region. */
 export function drawFrame(pages, current) {

@@ -26,6 +26,7 @@ CHARTS = (
     Chart("kl", "KL to the behaviour policy (nats)", r"/(kl_behaviour|step0_abs_log_ratio)$"),
     Chart("reward", "Reward", r"/(reward/mean|ppo_reward|rewards?)$"),
     Chart("sample_size", "Effective sample size", r"/effective_sample_size$"),
+    Chart("system", "Load of the machine", r"/system/\w+_share$"),
     Chart("learning_rate", "Learning rate", r"/learning_rate$"),
 )
 FIRST = {
@@ -69,6 +70,10 @@ def drawn_as(name: str) -> tuple[str, str, bool]:
         "solved": "success",
         "clip_low": "failure",
         "clip_high": "human",
+        "cpu_share": "planner",
+        "memory_share": "reflector",
+        "gpu_share": "expert",
+        "gpu_memory_share": "human",
     }
     hue = hues.get(term) or hues.get(last) or ("reflector" if role == "reflector" else "planner")
     words = {"il": "IL (imitation)", "rl": "RL (policy gradient)", "kl": "KL"}

@@ -148,7 +148,7 @@ function headElement(episode, trials, { onClose, tell, board }) {
       h("span", { class: "chip" }, `T ${number(episode.temperature)} · seed ${episode.seed} · ${String(episode.strategy).replace("_", " ")}`), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
     h("div", { class: "tools row" },
       episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,
-      h("a", { class: "button", href: `/?${again}` }, "Same task again"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
+      h("a", { class: "button", href: `/?${again}` }, "Same task again"), h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
       button("Expand all", () => foldAll(board, true)), button("Collapse all", () => foldAll(board, false))));
 }
 

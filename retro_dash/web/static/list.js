@@ -23,6 +23,9 @@ export function drawList(element, { onOpen, onQuery }) {
   let asked = 0;
   const line = filterLine((text) => text !== query.filter && onQuery({ ...query, filter: text, page: 0 }));
   const quick = h("div", { class: "quick", role: "group", "aria-label": "Saved filters" });
+  const train = h("a", { class: "button chip-button" }, "Train on these");
+  const evaluate = h("a", { class: "button chip-button" }, "Evaluate on their tasks");
+  const these = h("div", { class: "these", hidden: true }, train, evaluate);
   const head = h("tr", {});
   const body = h("tbody", {});
   const status = h("p", { class: "dim small count", role: "status" }, "Loading episodes …");
@@ -31,7 +34,7 @@ export function drawList(element, { onOpen, onQuery }) {
   const table = h("table", { class: "episodes" }, h("caption", { class: "sr" }, "Episodes"), h("thead", {}, head), body);
   const pager = h("div", { class: "pager" }, previous, status, next);
   const empty = h("div", { class: "empty-state", hidden: true });
-  fill(element, h("h1", { class: "sr" }, "Episodes"), line.element, quick, table, empty, pager);
+  fill(element, h("h1", { class: "sr" }, "Episodes"), line.element, h("div", { class: "quick-row" }, quick, these), table, empty, pager);
   previous.hidden = next.hidden = true;
   skeleton();
   get("/filters").then(line.know).catch(() => {});
@@ -53,6 +56,9 @@ export function drawList(element, { onOpen, onQuery }) {
       if (mine !== asked) return;
       line.fail(null);
       ({ rows, total } = page);
+      these.hidden = total === 0;
+      train.href = `/train?${new URLSearchParams({ new: "1", filter: query.filter })}`;
+      evaluate.href = `/results?${new URLSearchParams({ new: "1", filter: query.filter })}`;
       showRows();
     } catch (error) {
       if (mine !== asked) return;

@@ -22,6 +22,7 @@ export async function draw(frame) {
   bind("k ArrowUp", "Previous row; in an episode: scroll up", () => (inList() ? list.move(-1) : scrollBy({ top: -120 })));
   bind("Enter", "Open the row", () => list.open(), inList);
   bind("/", "Filter", () => list.focusFilter(), inList);
+  bind("t", "Train on these episodes", () => listBox.querySelector(".these:not([hidden]) a")?.click(), inList);
   bind("l ArrowRight", "Next turn", () => detail?.turn(1), inDetail);
   bind("h ArrowLeft", "Previous turn", () => detail?.turn(-1), inDetail);
   bind("Shift+L", "Next episode of the table", () => step(1), inDetail);

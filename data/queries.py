@@ -361,14 +361,21 @@ def metric_names(cursor: Cursor, run_id: str) -> tuple[str, ...]:
     return tuple(column(cursor, "SELECT DISTINCT name FROM metrics WHERE run_id = ? ORDER BY name", [run_id]))
 
 
-def metrics(cursor: Cursor, run_id: str, names: Sequence[str], max_points: int) -> tuple[MetricSeries, ...]:
-    """Curves of a run. One with more than `max_points` points is cut into equal ranges of steps, of which the first,
-    last, lowest and highest points stay: drawn as a line it looks the same (M4, Jugel et al. 2014)."""
+def metrics(
+    cursor: Cursor, run_id: str, names: Sequence[str], max_points: int, steps: tuple[int, int] | None = None
+) -> tuple[MetricSeries, ...]:
+    """Curves of a run, or what of them lies between two steps.
+
+    One with more than `max_points` points is cut into equal ranges of steps, of which the first, last, lowest and
+    highest points stay: drawn as a line it looks the same (M4, Jugel et al. 2014).
+    """
+    low, high = steps or (-(2**31), 2**31 - 1)
     rows = records(
         cursor,
         """WITH chosen AS (
             SELECT name, step, value, {'step': step, 'value': value, 'at': logged_at} AS point FROM metrics
             WHERE run_id = $run AND (len($names::VARCHAR[]) = 0 OR list_contains($names::VARCHAR[], name))
+                AND step BETWEEN $low AND $high
         ), sizes AS (
             SELECT name, count(*) AS total, min(step) AS low, max(step) - min(step) + 1 AS width
             FROM chosen GROUP BY name
@@ -384,7 +391,7 @@ def metrics(cursor: Cursor, run_id: str, names: Sequence[str], max_points: int) 
         )
         SELECT name, total, point.step AS step, point.value AS value, point.at AS logged_at
         FROM kept JOIN sizes USING (name) ORDER BY name, step, logged_at""",
-        {"run": run_id, "names": list(names), "points": max_points},
+        {"run": run_id, "names": list(names), "points": max_points, "low": low, "high": high},
     )
     series: dict[str, list[Record]] = {}
     for row in rows:

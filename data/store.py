@@ -253,9 +253,14 @@ class Store:
     def metric_names(self, run_id: str) -> tuple[str, ...]:
         return self._ask(queries.metric_names, run_id)
 
-    def metrics(self, run_id: str, names: Sequence[str] = (), max_points: int = 1000) -> tuple[MetricSeries, ...]:
-        """Curves of a run (all when no name is given), thinned to about `max_points` points each."""
-        return self._ask(queries.metrics, run_id, names, max_points)
+    def metrics(
+        self, run_id: str, names: Sequence[str] = (), max_points: int = 1000, steps: tuple[int, int] | None = None
+    ) -> tuple[MetricSeries, ...]:
+        """Curves of a run (all when no name is given), thinned to about `max_points` points each.
+
+        With `steps`, only what lies between the two, both included.
+        """
+        return self._ask(queries.metrics, run_id, names, max_points, steps)
 
     def adapters(self) -> tuple[Adapter, ...]:
         return self._ask(queries.adapters)

@@ -19,6 +19,7 @@ from retro_dash.step_samples import StepSample, samples_of_step
 ALERT_POINTS = 300
 Points = Annotated[int, Query(ge=2, le=20_000)]
 Names = Annotated[list[str] | None, Query()]
+StepNumber = Annotated[int | None, Query(ge=-(2**31), lt=2**31)]
 Key = Annotated[str | None, Header(alias="idempotency-key")]
 
 
@@ -154,9 +155,17 @@ def _add_curves(router: APIRouter, service: Service) -> None:
         return list(store.metrics(run_id, name or (), max_points))
 
     @router.get("/runs/{run_id}/curves")
-    def curves(run_id: str, name: Names = None, max_points: Points = 1000) -> list[Curve]:
+    def curves(
+        run_id: str,
+        name: Names = None,
+        max_points: Points = 1000,
+        start: StepNumber = None,
+        stop: StepNumber = None,
+    ) -> list[Curve]:
+        """Whole, or from step `start` to step `stop`, both included."""
         store.run(run_id)
-        return [_curve(series) for series in store.metrics(run_id, name or (), max_points)]
+        steps = None if start is None or stop is None else (start, stop)
+        return [_curve(series) for series in store.metrics(run_id, name or (), max_points, steps)]
 
     @router.get("/runs/{run_id}/alerts")
     def run_alerts(run_id: str) -> list[str]:

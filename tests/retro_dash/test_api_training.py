@@ -298,3 +298,15 @@ def test_alerts_of_a_run_come_with_its_curves_and_metrics_hold_what_is_no_number
     assert alert.startswith("planner/il_loss is not a number")
     (curve,) = hub.get("/runs/train-1/curves")
     assert curve["values"] == [1.0, 1.0, None, 1.0]
+
+
+def test_a_close_up_of_a_long_curve_has_every_step_and_the_whole_has_its_extremes(hub: Hub) -> None:
+    values = {step: (9.0 if step == 2345 else 1 / step) for step in range(1, 5001)}
+    hub.add_run("train-1", "train", TRAIN, *(MetricsLogged(step=s, values={"x": v}) for s, v in values.items()))
+    (whole,) = hub.get("/runs/train-1/curves", max_points=100)
+    assert (whole["total"], whole["steps"][0], whole["steps"][-1], max(whole["values"])) == (5000, 1, 5000, 9.0)
+    (near,) = hub.get("/runs/train-1/curves", max_points=100, start=2301, stop=2399)
+    assert near["steps"] == list(range(2301, 2400))
+    assert near["values"] == [values[step] for step in near["steps"]]
+    assert hub.get("/runs/train-1/curves", start=6000, stop=7000) == []
+    assert hub.http.get("/api/v1/runs/train-1/curves?start=1&stop=99999999999").status_code == 422

@@ -17,7 +17,7 @@ export function plotly() {
   return loading;
 }
 
-/** `onPoint({run, step, time, metric})` when a point is pressed. Returns {element, show, wanted, learn}. */
+/** `onPoint({run, step, time, metric})` when a point is pressed. Returns {element, show, wanted, closeUps, learn}. */
 export function chartBoard({ onPoint }) {
   const chosen = { smoothing: 0.6, log: false, x: "step", more: [], ...store("charts") };
   const places = new Map();
@@ -92,6 +92,16 @@ export function chartBoard({ onPoint }) {
 
   const wanted = () => names.filter((name) => shown.some((chart) => matches(chart, name)));
 
+  /** What is looked at more closely: [{names, start, stop}] of every chart that is zoomed in, by steps. */
+  function closeUps() {
+    if (chosen.x !== "step") return [];
+    return shown.flatMap((chart) => {
+      const axis = places.get(chart.key)?.plot.layout?.xaxis;
+      if (!axis || axis.autorange !== false) return [];
+      return [{ names: names.filter((name) => matches(chart, name)), start: Math.floor(axis.range[0]), stop: Math.ceil(axis.range[1]) }];
+    });
+  }
+
   /** `runs`: [{run, curves}], the first one in front. */
   function show(next) {
     runs = next;
@@ -128,6 +138,7 @@ export function chartBoard({ onPoint }) {
       await Plotly.newPlot(plot, traces, layoutOf(chart, traces), CONFIG);
       sizes.observe(plot);
       plot.on("plotly_hover", (event) => (place.hover = event.points[0]?.x));
+      plot.on("plotly_relayout", (change) => "xaxis.range[0]" in change && element.dispatchEvent(new CustomEvent("rd-wanted")));
       plot.on("plotly_unhover", () => (place.hover = null));
       plot.on("plotly_click", (event) => {
         const point = event.points[0];
@@ -186,5 +197,5 @@ export function chartBoard({ onPoint }) {
     };
   }
 
-  return { element, show, learn, wanted };
+  return { element, show, learn, wanted, closeUps };
 }

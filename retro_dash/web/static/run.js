@@ -88,7 +88,12 @@ export function runView({ frame, onClone, onOpen, onProblem, onChanged }) {
       } else if (withNames) charts.learn(run, names);
     }
     const wanted = charts.wanted();
-    const read = (runId) => (wanted.length ? get(`/runs/${id(runId)}/curves?${new URLSearchParams([...wanted.map((name) => ["name", name]), ["max_points", POINTS]])}`) : []);
+    const closeUps = charts.closeUps();
+    const ask = (runId, these, more = []) => (these.length ? get(`/runs/${id(runId)}/curves?${new URLSearchParams([...these.map((name) => ["name", name]), ["max_points", POINTS], ...more])}`) : []);
+    const read = async (runId) => {
+      const [whole, ...near] = await Promise.all([ask(runId, wanted), ...closeUps.map(({ names: these, start, stop }) => ask(runId, these, [["start", start], ["stop", stop]]))]);
+      return near.flat().reduce(refined, whole);
+    };
     const others = await Promise.all(overlays.map(async (runId) => ({ run: await get(`/runs/${id(runId)}`), curves: await read(runId) })));
     const curves = await read(run.id);
     if (run.id !== current?.id) return;
@@ -154,4 +159,16 @@ export function runView({ frame, onClone, onOpen, onProblem, onChanged }) {
   }
 
   return { element, open, refresh, stop: verbs.stop, extend: verbs.extend, run: () => current };
+}
+
+/** The curves with the close-up of one of them in its place. */
+function refined(curves, near) {
+  return curves.map((curve) => {
+    if (curve.name !== near.name || !near.steps.length) return curve;
+    const from = curve.steps.findIndex((step) => step >= near.steps[0]);
+    const behind = curve.steps.findIndex((step) => step > near.steps.at(-1));
+    const to = behind < 0 ? curve.steps.length : behind;
+    const joined = (key) => [...curve[key].slice(0, from < 0 ? to : from), ...near[key], ...curve[key].slice(to)];
+    return { ...curve, steps: joined("steps"), values: joined("values"), times: joined("times") };
+  });
 }

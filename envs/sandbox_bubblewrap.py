@@ -103,7 +103,9 @@ def _folders(mounts: Sequence[Mount], limits: Limits) -> list[str]:
 def _parents(target: str) -> list[str]:
     """Folders above a mount; left to itself bubblewrap makes them so that only their owner may enter."""
     parents = [path for path in reversed(Path(target).parents) if path != Path("/")]
-    if not parents or parents[0].name in _SYSTEM:
+    if parents and parents[0].name == "tmp":
+        parents = parents[1:]  # The private /tmp is there already.
+    elif not parents or parents[0].name in _SYSTEM:
         return []
     return [word for path in parents for word in ("--perms", "0755", "--dir", str(path))]
 

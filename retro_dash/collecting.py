@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -73,8 +73,13 @@ def play_arm(
         options=config.options,
         parallel=config.parallel,
     )
-    with EnvironmentPool() as pool:
-        played = play_many(plan, missing, pool.open, events.append_all, lambda: new_id("ep"), should_stop=should_stop)
+    with (
+        EnvironmentPool() as pool,
+        # Closed before the pool: episodes that a stop finds running end as stopped, not for want of an environment.
+        closing(
+            play_many(plan, missing, pool.open, events.append_all, lambda: new_id("ep"), should_stop=should_stop)
+        ) as played,
+    ):
         for task in tasks:
             if should_stop():
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ def play_many(
     new_episode_id: Callable[[], str],
     first_seq: int = 0,
     should_stop: ShouldStop | None = None,
-) -> Iterator[Episode]:
+) -> Generator[Episode]:
     """Play every task to its end and yield the episodes in the order of the tasks; none is begun after a stop.
 
     A model or environment that breaks ends its episode with state ERROR and the reason on its last trial; the

@@ -277,7 +277,9 @@ class EngineClient:
 
     def _fault(self, error: httpx.HTTPError) -> EngineError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return EngineError(f"No engine answers at {self.url}. Start it, or check the address.")
+            return EngineError(
+                f"No engine answers at {self.url}. Wait if it is starting again, start it, or check the address."
+            )
         if isinstance(error, httpx.TimeoutException):
             return EngineError(f"{self.url} was silent for too long ({type(error).__name__}). See the engine's log.")
         return EngineError(f"The connection to {self.url} broke ({type(error).__name__}). See the engine's log.")

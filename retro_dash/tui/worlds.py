@@ -11,12 +11,8 @@ from retro_dash.tui.text import clean, number, one_line, plain, plural, sign
 
 View = dict[str, Any]
 PLACES = {"current": ("$planner", "◎"), "visited": ("$success", "✓"), "unseen": ("$dim", "○")}
-CHANGES = {
-    "added": ("+", "$success"),
-    "created": ("+", "$success"),
-    "removed": ("−", "$failure"),
-    "deleted": ("−", "$failure"),
-}
+CHANGES = {"??": ("+", "$success"), "M": ("~", "$human"), "D": ("−", "$failure")}
+"""What `git status` calls a change."""
 SHOWN_ROWS = 40
 
 
@@ -158,7 +154,7 @@ def shell(view: View) -> Content:
     count = f"{view['entries']} entries{f', {changed} changed' if changed else ''}"
     lines.append(Content.assemble(("Files ", "bold"), (count, "$dim")))
     for one in view["tree"][:400]:
-        mark, style = CHANGES.get(one["change"], ("~", "$human")) if one["change"] else (" ", "$dim")
+        mark, style = CHANGES.get(one["change"], (" ", "$dim"))
         tail = {"dir": "/", "directory": "/", "link": "@"}.get(one["kind"], "")
         lines.append(
             Content.assemble(

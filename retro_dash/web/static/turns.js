@@ -68,7 +68,7 @@ export function openingElement(trial) {
 }
 
 export function rewardChip(reward, word = "reward") {
-  const who = reward > 0 ? "success" : "failure";
+  const who = reward >= 1 ? "success" : reward > 0 ? "" : "failure";
   return h("span", { class: `chip ${who}` }, `${word} ${number(reward)}`);
 }
 

@@ -76,6 +76,31 @@ def test_the_world_panel_of_every_environment_draws_what_that_environment_shows(
     expect(page.locator(".world-view :is(.place, .paragraph, .tables, .file-tree)").first).to_be_visible()
 
 
+def test_a_shell_shows_what_was_made_changed_and_deleted_before_the_rest(open_page: OpenPage, hub: str) -> None:
+    availability = environment_kind("intercode_bash").check()
+    if not availability.works:
+        pytest.skip(availability.detail)
+    page = open_page("/?token=a-token-for-tests&env=intercode_bash&task=bash_website_06", base=hub)
+    page.wait_for_selector(".tasks [aria-selected=true]")
+    for action, turn in (
+        ("execute[echo x > /new.txt; rm /site/css/print.css; echo y >> /site/index.html]", 1),
+        ("submit", 2),
+    ):
+        page.keyboard.press("e")
+        page.fill("#rd-action", action)
+        page.keyboard.press("Enter")
+        expect(page.locator(f"#t1-{turn}")).to_be_visible(timeout=60_000)
+        expect(page.locator(".phase")).not_to_have_class("phase busy")
+    shown = [
+        (li.locator(".sign").inner_text(), li.locator("code").inner_text())
+        for li in page.locator(".file-tree li").all()[:3]
+    ]
+    assert shown == [("+", "/new.txt"), ("−", "/site/css/print.css"), ("~", "/site/index.html")]
+    assert page.locator(".file-tree .changed").count() == 3
+    expect(page.locator(".answer")).to_contain_text("Too much")
+    expect(page.locator(".answer .sign.failure")).to_have_text("−")
+
+
 def test_a_page_without_the_token_asks_to_sign_in(hub: str, browser: Browser) -> None:
     page = browser.new_page()
     answer = page.goto(f"{hub}/episodes")

@@ -2,7 +2,8 @@
 
 import { fill, h, keyed, number, setText } from "../dom.js";
 
-const CHANGES = { added: ["+", "success"], created: ["+", "success"], removed: ["−", "failure"], deleted: ["−", "failure"] };
+// What `git status` calls a change: its sign, its colour, and the word for it.
+const CHANGES = { "??": ["+", "success", "new"], M: ["~", "human", "changed"], D: ["−", "failure", "deleted"] };
 const KINDS = { directory: "/", dir: "/", folder: "/", link: "@" };
 
 export function draw(element, view) {
@@ -14,7 +15,8 @@ export function draw(element, view) {
   setText(parts.status, view.status === null || view.status === undefined ? "No command ran yet." : `exit status ${view.status}`);
   const changed = view.tree.filter((one) => one.change).length;
   setText(parts.count, `${view.entries} entries${changed ? `, ${changed} changed` : ""}`);
-  keyed(parts.tree, view.tree, (one) => `${one.path} ${one.change}`, createEntry);
+  const changesFirst = view.tree.toSorted((one, other) => Boolean(other.change) - Boolean(one.change));
+  keyed(parts.tree, changesFirst, (one) => `${one.path} ${one.change}`, createEntry);
   showResult(parts.result, view.result);
 }
 
@@ -28,8 +30,8 @@ function build(element) {
 }
 
 function createEntry(entry) {
-  const [mark, who] = entry.change ? (CHANGES[entry.change] ?? ["~", "human"]) : [" ", "environment"];
-  return h("li", { class: entry.change ? "changed" : "" }, h("span", { class: `sign ${who}`, title: entry.change ?? "unchanged" }, mark), h("code", {}, entry.path, KINDS[entry.kind] ?? ""), h("span", { class: "dim small" }, ` ${entry.mode}`));
+  const [mark, who, word] = CHANGES[entry.change] ?? [" ", "environment", "unchanged"];
+  return h("li", { class: entry.change ? "changed" : "" }, h("span", { class: `sign ${who}`, title: word }, mark), h("code", {}, entry.path, KINDS[entry.kind] ?? ""), h("span", { class: "dim small" }, ` ${entry.mode}`));
 }
 
 function showResult(element, result) {
@@ -37,8 +39,16 @@ function showResult(element, result) {
   if (element.dataset.key === key) return;
   element.dataset.key = key;
   if (!result) return void fill(element);
-  const wrong = [["missing", result.missing], ["too much", result.extra], ["wrong content", result.wrong]].filter(([, list]) => list.length);
+  const wrong = [["Missing", result.missing], ["Too much", result.extra], ["Wrong content", result.wrong]].filter(([, list]) => list.length);
   fill(element, h("dl", { class: `answer ${result.reward >= 1 ? "success" : "failure"}` }, h("dt", {}, "Reward"),
-    h("dd", {}, `${result.reward >= 1 ? "✓" : "✕"} ${number(result.reward)}: changes ${number(result.changes)}, contents ${number(result.contents)}, output ${number(result.output)}`),
-    h("dt", {}, "Right command"), h("dd", {}, h("code", {}, result.gold)), wrong.map(([word, list]) => [h("dt", {}, word), h("dd", {}, list.join(", "))])));
+    h("dd", {}, `${result.reward >= 1 ? "✓" : "✕"} ${number(result.reward)}`),
+    h("dt", {}, "of it"), h("dd", {}, `changes ${number(result.changes)}, contents ${number(result.contents)}, output ${number(result.output)}`),
+    h("dt", {}, "Right command"), h("dd", {}, h("code", {}, result.gold)), wrong.map(([word, list]) => [h("dt", {}, word), h("dd", {}, list.map(difference))])));
+}
+
+// "?? /new.txt", a change with its path, or the path alone.
+function difference(text) {
+  const [, code, path] = /^(\?\?|M|D) (.*)$/s.exec(text) ?? [null, null, text];
+  const [mark, who, word] = CHANGES[code] ?? ["≠", "failure", "differs"];
+  return h("div", {}, h("span", { class: `sign ${who}`, title: word }, mark), " ", h("code", {}, path));
 }

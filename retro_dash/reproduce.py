@@ -126,7 +126,7 @@ def reproduce(experiment: Experiment, settings: Settings, as_json: bool) -> Iter
         if not folder.path.exists():
             filters = [_named_runs(text, experiment.name, stage, earlier) for text in stage.episodes]
             _make_folder(folder.run_id, experiment.name, stage, filters, config, settings)
-        elif folder.config() != config:
+        elif parse_run_config(folder.config(), str(folder.path)) != parse_run_config(config, stage.name):
             raise Refused(
                 f"The stage {stage.name!r} was begun with another config ({folder.path}/config.json). Give the "
                 "experiment another name, or use another --home."

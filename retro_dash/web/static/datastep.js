@@ -50,7 +50,7 @@ export function dataStep({ onChange }) {
 
   function show() {
     const isFrozen = state.dataset !== null;
-    const way = (label, on, hash) => h("button", { type: "button", role: "radio", class: "button chip-button", "aria-checked": String(on), "aria-pressed": String(on), tabindex: on ? "0" : "-1", disabled: hash === undefined, on: { click: () => choose(hash) } }, label);
+    const way = (label, on, hash) => h("button", { type: "button", role: "radio", class: "button chip-button", "aria-checked": String(on), tabindex: on ? "0" : "-1", disabled: hash === undefined, on: { click: () => choose(hash) } }, label);
     fill(ways, way("Stored episodes", !isFrozen, null), way(versions.length ? `A frozen dataset (${versions.length})` : "A frozen dataset: none yet", isFrozen, isFrozen ? state.dataset : versions[0]?.hash));
     byFilter.hidden = isFrozen;
     byDataset.hidden = !isFrozen;

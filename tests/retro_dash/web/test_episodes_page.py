@@ -31,6 +31,13 @@ def test_filter_and_sort_live_in_the_address(open_page: OpenPage, site: str) -> 
     expect(again.locator("th[aria-sort=descending]")).to_contain_text("Turns")
 
 
+def test_what_the_table_shows_can_be_trained_and_evaluated_on(open_page: OpenPage) -> None:
+    page = open_page("/episodes?filter=outcome:failed")
+    train, evaluate = (page.locator(".these a", has_text=text) for text in ("Train on these", "Evaluate on their"))
+    expect(train).to_have_attribute("href", "/train?new=1&filter=outcome%3Afailed")
+    expect(evaluate).to_have_attribute("href", "/results?new=1&filter=outcome%3Afailed")
+
+
 def test_a_wrong_filter_is_a_sentence_with_its_place_and_rows_stay(open_page: OpenPage) -> None:
     page = open_page("/episodes", expects="422")
     page.wait_for_selector("tr[data-id]")

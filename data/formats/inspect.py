@@ -1,7 +1,7 @@
 """Inspect's evaluation logs: `.eval` (a zip of JSON, deflated or Zstandard) and `.json`, one trial a sample.
 
-https://inspect.aisi.org.uk/eval-logs.html. Read directly: of each sample its messages, first score and target. Nothing
-is unpacked to disk, and no name in the archive is used as a path.
+https://inspect.aisi.org.uk/eval-logs.html. Read directly: of each sample its messages, first score and target.
+Nothing is unpacked to disk, and no name in the archive is used as a path.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ def _entry(number: int, log: Object, sample: JsonValue, at: datetime) -> Found:
         return Dropped(number, "the sample has no messages", excerpt(sample))
     attached = sample.get("attachments")
     texts = attached if isinstance(attached, dict) else {}
+    given = sample.get("messages")
     messages: list[Message] = []
-    for message in sample["messages"]:
+    for message in given if isinstance(given, list) else ():
         if not isinstance(message, dict) or str(message.get("role")) not in ROLES:
             return Dropped(number, f"a message has the unknown role {str(message)[:40]!r}", excerpt(sample))
         messages.append(_message(message, texts))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import accounts_examples
 import pytest
 from curation_examples import NOW, fill, make_episode, request, target
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from data.types import Label
 from retro_dash.api import add_api
 from retro_dash.labels import audit, steps
 from retro_dash.queues import Leases, Queues, review_state, verdicts_per_minute
+from retro_dash.roles import Role
 from retro_dash.service import Service
 from retro_dash.settings import Settings
 
@@ -301,6 +303,20 @@ def test_a_queue_says_where_its_episodes_are_on_their_way(client: TestClient):
     page = client.get("/api/v1/queue", params=asks).json()
     assert page["states"]["done"] == 1
     assert page["items"][0]["state"] == "in_review"
+
+
+def test_with_accounts_a_blind_pair_is_about_who_is_signed_in(tmp_path: Path):
+    with Store.open(tmp_path) as store:
+        fill(store, make_episode("e1", task_id="t"), make_episode("e2", task_id="t", advice="Guess."))
+    with accounts_examples.hub(tmp_path) as app:
+        token = accounts_examples.add_users(tmp_path)[Role.ANNOTATOR]
+        client = accounts_examples.client_of(app)
+        client.headers["authorization"] = f"Bearer {token}"
+        pair = client.get("/api/v1/agreement/pair", params={"annotator": "somebody else"}).json()
+        other = {"episode_id": pair["other"]["episode_id"], "trial": 1, "winner": "tie"}
+        on = target(pair["this"]["episode_id"], "reflection", 1)
+        post(client, request(other, "preference", on))
+        assert client.get("/api/v1/agreement/pair", params={"annotator": "somebody else"}).json() is None
 
 
 def test_with_an_overlap_of_two_each_episode_goes_to_two_annotators(client: TestClient):

@@ -98,6 +98,9 @@ export function number(value) {
   return value === null || value === undefined ? "–" : String(Math.round(value * 100) / 100);
 }
 
+/** An agreement: 0.4 → "0.40", −0.08 → "−0.08". */
+export const coefficient = (value) => (value === null ? "–" : value.toFixed(2).replace("-", "−"));
+
 export function signed(value) {
   return (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(Math.round(value * 100) / 100);
 }

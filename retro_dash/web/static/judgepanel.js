@@ -1,7 +1,7 @@
 // A language model as judge: started on the queue's filter, with its agreement with people beside it.
 
 import { get, post } from "./api.js";
-import { button, fill, h, plural, setEnabled, setText } from "./dom.js";
+import { button, coefficient, fill, h, plural, setEnabled, setText } from "./dom.js";
 
 const LOOK_MS = 700;
 
@@ -52,7 +52,7 @@ export function judgeSection({ query, say }) {
     const found = await get("/agreement/judges").catch(() => []);
     fill(table, found.map((one) => h("section", { class: "judge-agreement" },
       h("p", {}, h("strong", {}, one.model), h("span", { class: "small dim" }, ` ${one.good.toLocaleString("en")} of ${one.judged.toLocaleString("en")} judged good`)),
-      one.items ? h("p", { class: "small tabular" }, `Agrees with people on ${Math.round(one.percent * 100)} % of ${plural(one.items, "episode")}, Cohen’s κ ${one.cohen_kappa === null ? "not defined" : one.cohen_kappa.toFixed(2)}.`) : h("p", { class: "small dim" }, "No episode has a verdict of people too."),
+      one.items ? h("p", { class: "small tabular" }, `Agrees with people on ${Math.round(one.percent * 100)} % of ${plural(one.items, "episode")}, Cohen’s κ ${one.cohen_kappa === null ? "not defined" : coefficient(one.cohen_kappa)}.`) : h("p", { class: "small dim" }, "No episode has a verdict of people too."),
       one.items ? crossTable(one) : null)));
   }
 

@@ -1,12 +1,13 @@
 // Review: how far annotators agree, where they differ, and the final word. What is chosen here stands on the stage beside.
 
 import { get, id } from "./api.js";
-import { button, fill, h, number, plural, setText } from "./dom.js";
+import { button, coefficient, fill, h, plural, setText } from "./dom.js";
 import { nameOf } from "./item.js";
 import { judgeSection } from "./judgepanel.js";
 import { REWARDS, VERDICTS, words } from "./marks.js";
 
 const NAMES = [["verdict", "verdict"], ["step_reward", "step reward"], ["first_error", "first error"], ["accurate", "accurate"], ["actionable", "actionable"], ["followed", "followed"]];
+const SHOWN = 20;
 const QUALITY = new Set(["accurate", "actionable", "followed"]);
 /** Landis and Koch (1977). */
 const WORDS = [[0.8, "almost perfect"], [0.6, "substantial"], [0.4, "moderate"], [0.2, "fair"], [0, "slight"]];
@@ -19,9 +20,11 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
   let name = "verdict";
   let found = null;
   let chosen = -1;
+  let shown = 0;
   const numbers = h("dl", { class: "preview-counts tabular agreement" });
   const people = h("div", {});
   const list = h("ul", { class: "disputes", "aria-label": "Disagreements" });
+  const rest = h("p", {});
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const status = h("p", { class: "small dim", role: "status" });
   const names = h("div", { class: "chips", role: "group", "aria-label": "Which label" }, NAMES.map(([value, label]) => button(label, () => choose(value), { class: "toggle small", "aria-pressed": String(value === name), "data-name": value })));
@@ -55,7 +58,16 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
     fill(people, found.statistics.length ? peopleTable() : h("p", { class: "dim small" }, "Nobody has given this label yet."));
     const open_ = disputes().filter((one) => one.adjudicated === null).length;
     setText(status, found.disagreements.length ? `${plural(found.disagreements.length, "disagreement")}, ${open_} without a decision. Keys: [ and ] go through them, in the list 1–9 decide.` : found.items ? "Nobody disagrees." : "Where two people judge the same item, it shows here whether they agree.");
-    fill(list, disputes().map(disputeElement));
+    const all = disputes();
+    shown = Math.max(SHOWN, chosen + 1);
+    fill(list, all.slice(0, shown).map(disputeElement));
+    fill(rest, all.length > shown ? button(`Show ${plural(all.length - shown, "more disagreement")}`, more) : null);
+  }
+
+  function more() {
+    list.append(...disputes().slice(shown).map((one, index) => disputeElement(one, shown + index)));
+    shown = found.disagreements.length;
+    fill(rest);
   }
 
   // Those without a decision first, otherwise in the hub's order.
@@ -117,6 +129,7 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
     const all = found ? disputes() : [];
     if (!all.length) return;
     chosen = Math.min(all.length - 1, Math.max(0, place));
+    if (chosen >= shown) more();
     [...list.children].forEach((row, index) => (index === chosen ? row.setAttribute("aria-current", "true") : row.removeAttribute("aria-current")));
     open(all[chosen].target);
     list.children[chosen].querySelector(".dispute-where").focus();
@@ -126,12 +139,11 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
   const step = (by) => go(chosen < 0 ? 0 : chosen + by);
 
   load();
-  const element = h("div", { class: "review-panel" }, names, problem, numbers, people, h("h3", {}, "Disagreements"), status, list, assignment({ query, onQuery }), judgeSection({ query, say }));
+  const element = h("div", { class: "review-panel" }, names, problem, numbers, people, h("h3", {}, "Disagreements"), status, list, rest, assignment({ query, onQuery }), judgeSection({ query, say }));
   return { element, step };
 }
 
 const targetKey = ({ episode_id, part, trial, turn }) => [episode_id, part, trial, turn].join(" ");
-const coefficient = (value) => (value === null ? "–" : value.toFixed(2));
 const strength = (value) => (value === null ? "" : (WORDS.find(([least]) => value >= least)?.[1] ?? "worse than chance"));
 
 /** How many annotators an episode of the queue needs. */

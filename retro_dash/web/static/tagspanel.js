@@ -91,5 +91,6 @@ export function tagsPanel({ onSaved, say }) {
 
   load();
   return h("div", { class: "tags-panel" }, h("p", { class: "small" }, "What can be said of any part, with one key each. Every saved version is kept; labels keep tags that are no longer in the set."),
-    h("div", { class: "field" }, h("label", { for: "rd-tag-version" }, "Start from"), from), rows, h("div", { class: "tools row" }, add, save, button("Load again", load)), changes, problem);
+    h("div", { class: "field" }, h("label", { for: "rd-tag-version" }, "Start from"), from), rows,
+    h("div", { class: "tags-end" }, changes, problem, h("div", { class: "tools row" }, add, save, button("Load again", load))));
 }

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from data.errors import TrainingError
+from training import heap
 from training.checkpoint import Progress, resume, save_checkpoint
 from training.config import Job, TrainConfig
 from training.folders import keep_newest, problem_of
@@ -177,6 +178,8 @@ class JobRun:
             metrics |= {"tokens_per_second": speed, "tokens": tokens, "eta_seconds": left}
             if progress.step > last_logged:
                 log(progress.step, {_metric_name(self.job, name): value for name, value in metrics.items()})
+            if progress.step % heap.STEPS == 0:
+                heap.return_freed_memory()
             if progress.step % budget.checkpoint_every == 0:
                 save_checkpoint(self.checkpoints, self.optimiser, progress)
         return progress, False

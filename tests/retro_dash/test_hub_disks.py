@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -85,6 +86,11 @@ def failing_disk(tmp_path: Path) -> Iterator[FailingDisk]:
     disk.unmount()
 
 
+def retro_dash(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "retro_dash.cli", words[0], "--home", str(home), *words[1:]]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
 def begin(client: httpx.Client) -> str:
     """A live episode that runs by itself, with a few turns behind it."""
     body = {"env": "alfworld", "task_id": LONG_TASK.id, "planner": "expert", "trial_limit": 3}
@@ -145,6 +151,21 @@ def test_a_disk_that_fills_up_under_an_episode_stops_it_with_a_sentence_and_it_g
 
 
 @pytest.mark.slow
+def test_on_a_full_disk_a_command_that_stores_is_refused_and_one_that_reads_answers(small_disk: Path) -> None:
+    home, words = small_disk / "home", ("play", "--env", "alfworld", "--count", "1", "--json")
+    played = retro_dash(home, *words)
+    assert played.returncode == 0, played.stderr
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 2**20))
+    refused = retro_dash(home, *words)
+    assert refused.returncode == 7
+    (line,) = refused.stderr.strip().splitlines()
+    assert f"The disk of {home} is full" in line
+    listed = retro_dash(home, "episodes", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert json.loads(played.stdout)["episode_id"] in listed.stdout
+
+
+@pytest.mark.slow
 def test_a_disk_that_turns_read_only_under_an_episode_stops_it_with_a_sentence_and_loses_nothing(
     start_hub: type[Hub], failing_disk: FailingDisk
 ) -> None:
@@ -160,10 +181,7 @@ def test_a_disk_that_turns_read_only_under_an_episode_stops_it_with_a_sentence_a
     assert "is read-only" in client.get("/status").json()["storage"]["read_only"]
     assert client.get(f"/episodes/{episode_id}").raise_for_status().json()["turn_counts"]
     assert hub.end() == 0
-    again = subprocess.run(
-        [sys.executable, "-m", "retro_dash.cli", "web", "--home", hub.home, "--port", "0", "--engine", "none"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    again = retro_dash(hub.home, "web", "--port", "0", "--engine", "none")
     assert again.returncode == 7
     assert again.stderr.strip().count("\n") == 0
     assert "Read-only file system" in again.stderr
@@ -185,10 +203,7 @@ def test_a_second_hub_on_the_same_home_says_where_the_first_one_is_and_leaves_it
     client = hub.start()
     episode_id = begin(client)
     assert hub.process is not None
-    second = subprocess.run(
-        [sys.executable, "-m", "retro_dash.cli", "web", "--home", tmp_path, "--port", "0", "--engine", "none"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    second = retro_dash(tmp_path, "web", "--port", "0", "--engine", "none")
     assert second.returncode == 3
     (line,) = second.stderr.strip().splitlines()
     assert f"already runs on {tmp_path} (process {hub.process.pid})" in line

@@ -25,17 +25,14 @@ from data.events import Event
 from data.rows import EpisodePage, EpisodeRow, MetricSeries
 from data.types import Adapter, Episode, Label, Run, Turn
 from retro_dash.address import HubAddress, find_hub
+from retro_dash.frames import to_arrow, to_pandas
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 SILENCE_SECONDS = 40.0
 """A stream says that it is alive every 15 seconds; after this long without a word the line is broken."""
-FRAME_COLUMNS = (
-    *(name for name in EpisodeRow.model_fields if name not in ("trials", "created_at")),
-    "rewards",
-    "created_at",
-)
 _ERRORS: dict[str, type[RetroDashError]] = {
     "Refused": Refused,
     "StorageError": StorageError,
@@ -112,17 +109,11 @@ class HubClient:
 
     def frame(self, filter_text: str = "", sort: str = "-created") -> pandas.DataFrame:
         """All episodes of a filter as a pandas table: one row an episode, `rewards` and `labels` in lists."""
-        import pandas  # Half a second that only notebooks pay.
+        return to_pandas(self.episode_list(filter_text, sort))
 
-        rows = [
-            {
-                **row.model_dump(mode="json", exclude={"trials", "created_at"}),
-                "rewards": [trial.reward for trial in row.trials],
-                "created_at": row.created_at,
-            }
-            for row in self.episode_list(filter_text, sort)
-        ]
-        return pandas.DataFrame(rows, columns=list(FRAME_COLUMNS))
+    def arrow(self, filter_text: str = "", sort: str = "-created") -> pyarrow.Table:
+        """The same as an Arrow table; the values of labels are JSON texts."""
+        return to_arrow(self.episode_list(filter_text, sort))
 
     def events(self, cursor: int | None = None) -> Iterator[dict[str, Any]]:
         """What is stored after `cursor` (from now on when None), as it happens: see `data.rows.StoredEvent`.

@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         raise Refused(
             "The terminal interface needs a terminal. For scripts there are: retro-dash play, episodes --json."
         )
+    for name in ("COLUMNS", "LINES"):  # Where a shell exported them, Python believes them, and no resize is seen.
+        os.environ.pop(name, None)
     from retro_dash.tui.app import RetroDash  # Textual is loaded by the command that shows it.
 
     if arguments.url:

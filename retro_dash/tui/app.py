@@ -48,7 +48,7 @@ class RetroDash(App[None]):
     MODES = SCREENS  # type: ignore[assignment]
     DEFAULT_MODE = "Play"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(KEYS[name], f"go('{name}')", name, show=False) for name in PLACES),
+        *(Binding(f"{KEYS[name]},f{KEYS[name]}", f"go('{name}')", name, show=False) for name in PLACES),
         Binding("question_mark", "keys", "Keys", key_display="?"),
         Binding("Y", "copy_link", "Copy the link of the web page", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
@@ -123,7 +123,7 @@ class RetroDash(App[None]):
     def action_keys(self) -> None:
         place = self.screen
         if isinstance(place, Place):
-            self.push_screen(KeySheet(place.TITLE_WORD, place.HELP or "", place.BINDINGS, self.BINDINGS))
+            self.push_screen(KeySheet(place.TITLE_WORD, place.HELP or "", place.key_list(), self.BINDINGS))
 
     def action_copy_link(self) -> None:
         if isinstance(self.screen, Place):
@@ -161,7 +161,9 @@ class RetroDash(App[None]):
         yield from (one for one in super().get_system_commands(screen) if one.title != "Keys")
         yield SystemCommand("Keys", "The keys of this place (key ?)", self.action_keys)
         for name in PLACES:
-            yield SystemCommand(name, f"Go to {name} (key {KEYS[name]})", lambda name=name: self.action_go(name))
+            yield SystemCommand(
+                name, f"Go to {name} (key {KEYS[name]} or F{KEYS[name]})", lambda name=name: self.action_go(name)
+            )
         yield SystemCommand("Copy link", "The web page that shows the same (key Y)", self.action_copy_link)
         yield SystemCommand("Copy sign-in link", "With the token: it signs a browser in", self._copy_sign_in)
 
@@ -169,8 +171,3 @@ class RetroDash(App[None]):
         if self.line.address is not None:
             self.copy_to_clipboard(self.line.address.sign_in_url)
             self.say("✓ The sign-in link is in the clipboard. Whoever has it may do everything.")
-
-
-def run(find: Callable[[], HubAddress | None]) -> None:
-    """Run until the user quits."""
-    RetroDash(find).run()

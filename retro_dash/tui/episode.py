@@ -10,21 +10,20 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Resize
-from textual.reactive import reactive
 from textual.widgets import Static
 
 from data.errors import RetroDashError
 from retro_dash.client import HubLost
 from retro_dash.tui.board import Board
 from retro_dash.tui.columns import columns_for, episode_head, side_by_side, whole_episode
-from retro_dash.tui.place import Place
+from retro_dash.tui.reading import SCROLL, UNFOLD, Reading
 from retro_dash.tui.turns import parse_turn_key, turn_key
 
 if TYPE_CHECKING:
     from retro_dash.tui.episodes import EpisodesPlace
 
 
-class EpisodeScreen(Place):
+class EpisodeScreen(Reading):
     """Lies over the table of episodes."""
 
     TITLE_WORD = "Episodes"
@@ -32,22 +31,19 @@ class EpisodeScreen(Place):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l,right", "turn(1)", "Turn", key_display="h/l"),
         Binding("h,left", "turn(-1)", "Previous turn", show=False),
-        Binding("j,down", "scroll(1)", "Scroll", key_display="j/k"),
-        Binding("k,up", "scroll(-1)", "Scroll up", show=False),
+        *SCROLL,
         Binding("L", "episode(1)", "Episode", key_display="H/L"),
         Binding("H", "episode(-1)", "Previous episode", show=False),
         Binding("tab", "trial(1)", "Trial", key_display="tab"),
         Binding("shift+tab", "trial(-1)", "Previous trial", show=False),
         Binding("D", "divergence", "First difference", show=False),
-        Binding("z", "unfold", "All", tooltip="Show long texts whole"),
+        UNFOLD,
         Binding("y", "copy", "Copy"),
         Binding("W", "write", "Write Markdown to a file", show=False),
         Binding("v", "replay", "Is this trace reproducible?", show=False),
         Binding("F", "fork", "Fork", tooltip="A new live episode that leaves this one before the marked turn"),
         Binding("escape,q", "back", "Back"),
     ]
-
-    unfolded: reactive[bool] = reactive(False, init=False)
 
     def __init__(self, episode_id: str, table: EpisodesPlace) -> None:
         super().__init__()
@@ -64,7 +60,7 @@ class EpisodeScreen(Place):
         yield board
 
     def on_mount(self) -> None:
-        self.query_one(Board).focus()
+        self.rest()
 
     def arrive(self) -> None:
         if self.episode is None or self.episode["id"] != self.episode_id or self.episode["state"] == "running":
@@ -124,17 +120,8 @@ class EpisodeScreen(Place):
     def on_resize(self, event: Resize) -> None:
         self.show()
 
-    def watch_unfolded(self) -> None:
-        self.show()
-
-    def action_unfold(self) -> None:
-        self.unfolded = not self.unfolded
-
     def action_back(self) -> None:
         self.dismiss()
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one(Board).scroll_lines(3 * by)
 
     def action_turn(self, by: int) -> None:
         trial, turn = self.focus_turn

@@ -17,7 +17,7 @@ from data.errors import BadInput, RetroDashError
 from data.rows import EpisodePage, EpisodeRow
 from retro_dash.client import HubLost
 from retro_dash.tui.episode import EpisodeScreen
-from retro_dash.tui.filter import FilterLine
+from retro_dash.tui.filter import FILTER, FilterLine
 from retro_dash.tui.place import Place, Table
 from retro_dash.tui.text import STATES, age, cell, number, plural, signed
 
@@ -34,13 +34,12 @@ class EpisodesPlace(Place):
     TITLE_WORD = "Episodes"
     HELP = "Everything that was played. The filter is the same as on the page and in `retro-dash episodes`."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/"),
+        FILTER,
         Binding("s", "sort", "Sort by"),
         Binding("S", "turn_sort", "Turn the sort round", show=False),
         Binding("greater_than_sign,right_square_bracket", "older(1)", "Older", key_display=">"),
         Binding("less_than_sign,left_square_bracket", "older(-1)", "Newer", key_display="<"),
         Binding("g", "refresh", "Load again", show=False),
-        Binding("escape", "leave", "Leave the filter", show=False),
     ]
 
     def __init__(self) -> None:
@@ -56,12 +55,12 @@ class EpisodesPlace(Place):
         yield Static("Loading episodes …", id="count", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
+        self.rest()
         self.set_interval(REFRESH_SECONDS, self._refresh)
 
     def arrive(self) -> None:
         self.load()
-        self.learn_words()
+        self.query_one(FilterLine).learn()
 
     def page(self) -> str:
         place = {"filter": self.filter_text, "sort": "" if self.sort == "-created" else self.sort}
@@ -73,13 +72,6 @@ class EpisodesPlace(Place):
         return ("All episodes", self.filter_text) if self.filter_text else ("All episodes",)
 
     # Loading
-
-    @work(exclusive=True, group="words")
-    async def learn_words(self) -> None:
-        try:
-            self.query_one(FilterLine).words.know(await self.dash.ask(lambda hub: hub.filters()))
-        except RetroDashError as error:
-            self.log.warning(str(error))  # Only completion is missing then.
 
     @work(exclusive=True, group="list")
     async def load(self) -> None:
@@ -201,17 +193,10 @@ class EpisodesPlace(Place):
         if self.listed.rows:
             self.show_rows()
 
-    def action_filter(self) -> None:
-        self.query_one("#filter").focus()
-
-    def action_leave(self) -> None:
-        self.query_one(Table).focus()
-
-    @on(Input.Submitted, "#filter")
-    def filter_sent(self, event: Input.Submitted) -> None:
-        self.filter_text, self.start = event.value.strip(), 0
+    @on(FilterLine.Sent)
+    def filter_sent(self, event: FilterLine.Sent) -> None:
+        self.filter_text, self.start = event.text, 0
         self.load()
-        self.query_one(Table).focus()
 
     def set_filter(self, text: str) -> None:
         """Use another filter, as if it had been typed."""

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from textual import on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
+from data.errors import RetroDashError
 from retro_dash.tui.text import plain
+
+if TYPE_CHECKING:
+    from retro_dash.tui.place import Place
 
 _POSITION = re.compile(r"position (\d+)", re.IGNORECASE)
 _TERM = re.compile(r"^(-?)([a-z_]+)(:|>=|<=|=|>|<)(.*)$", re.IGNORECASE)
 _BARE = re.compile(r"^[\w.@/-]+$")
 
 
+FILTER = Binding("slash", "app.focus('filter')", "Filter", show=False, key_display="/")
+
+
 class FilterLine(Vertical):
     """An input and, when the hub refuses the filter, its sentence with a mark under the place."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave the field", show=False)]
+
+    class Sent(Message):
+        """Somebody wants to see what this filter finds."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            super().__init__()
 
     def __init__(self) -> None:
         super().__init__(id="filter-box")
@@ -29,6 +48,27 @@ class FilterLine(Vertical):
         hint = 'Filter (/): outcome:failed gain>0 text:"river"'
         yield Input(placeholder=hint, id="filter", compact=True, suggester=self.words)
         yield Static(id="mistake", markup=False)
+
+    @property
+    def place(self) -> Place:
+        return cast("Place", self.screen)
+
+    @work(exclusive=True, group="words")
+    async def learn(self) -> None:
+        """Ask the hub for the fields and values to complete with."""
+        try:
+            self.words.know(await self.place.dash.ask(lambda hub: hub.filters()))
+        except RetroDashError as error:
+            self.log.warning(str(error))  # Only completion is missing then.
+
+    @on(Input.Submitted)
+    def send(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.place.rest()
+        self.post_message(self.Sent(event.value.strip()))
+
+    def action_leave(self) -> None:
+        self.place.rest()
 
     def fail(self, message: str | None) -> None:
         """Show why the filter was refused; None takes it away."""

@@ -29,6 +29,7 @@ NAMES |= {
     "less_than_sign": "<",
     "equals_sign": "=",
 }
+NAMES |= {f"f{n}": f"F{n}" for n in range(1, 7)}
 NAMES |= {"left_square_bracket": "[", "right_square_bracket": "]", "enter": "Enter"}
 
 

@@ -11,6 +11,8 @@ from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
 
 TIMEOUT_SECONDS = 15.0
+STATUS_SECONDS = 2.5
+"""A hub that takes longer to say how it is counts as gone. With the pause between two looks: within 5 s."""
 
 
 class Line:
@@ -34,7 +36,7 @@ class Line:
                 if address is None:
                     raise HubLost("No hub runs here any more. Start it again with: retro-dash web")
                 self.address = address
-                self.client = HubClient(address.url, address.token, TIMEOUT_SECONDS)
+                self.client = HubClient.at(address, TIMEOUT_SECONDS)
             return self.client
 
     def status(self) -> dict[str, JsonValue]:
@@ -43,7 +45,7 @@ class Line:
         if address is not None and address != self.address:
             self.drop()
         try:
-            return self.reach().status()
+            return self.reach().status(STATUS_SECONDS)
         except HubLost:
             self.drop()
             raise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PLACES = ("Play", "Episodes", "Curate", "Train", "Serving", "Results")
 KEYS = {"Play": "1", "Episodes": "2", "Curate": "3", "Train": "4", "Serving": "5", "Results": "6"}
+"""The same with F before it goes there from everywhere; in Curate numbers are verdicts, as on its page."""
 ENGINE = {"ready": ("success", "●"), "starting": ("human", "◌"), "stopped": ("dim", "○"), "failed": ("failure", "✕")}
 
 
@@ -28,6 +29,8 @@ class Place(Screen[None]):
     """One of the places; a subclass says what is in the middle, which page it is, and what to load."""
 
     TITLE_WORD: ClassVar[str] = ""
+    RESTS_ON: ClassVar[str] = "Table"
+    """What has the focus while nobody types in a field."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-medium"), (150, "-wide")]  # noqa: RUF012 - Textual's own shape
 
     @property
@@ -52,6 +55,14 @@ class Place(Screen[None]):
 
     def lineage(self) -> Sequence[str]:
         return (self.TITLE_WORD,)
+
+    def key_list(self) -> Sequence[BindingType]:
+        """The keys for the sheet of keys."""
+        return self.BINDINGS
+
+    def rest(self) -> None:
+        """Give the focus back to where letters are keys."""
+        self.query(self.RESTS_ON).first().focus()
 
     def arrive(self) -> None:
         """Load what the place shows: when it comes to the front, and when the hub is back."""
@@ -93,7 +104,7 @@ class TopBar(Horizontal):
     def compose(self) -> ComposeResult:
         yield Static("Retro Dash", id="brand", markup=False)
         for name in PLACES:
-            yield Tab(name, name == self.current)
+            yield Tab(name, ("F" if self.current == "Curate" else "") + KEYS[name], name == self.current)
         yield Static(id="hub", markup=False)
 
     def show(self, status: State, is_lost: bool, is_narrow: bool) -> None:
@@ -104,8 +115,8 @@ class TopBar(Horizontal):
 class Tab(Static):
     """One place in the top bar."""
 
-    def __init__(self, name: str, is_current: bool) -> None:
-        super().__init__(Content.assemble((KEYS[name], "$dim"), " ", name), classes="current" if is_current else "")
+    def __init__(self, name: str, key: str, is_current: bool) -> None:
+        super().__init__(Content.assemble((key, "$dim"), " ", name), classes="current" if is_current else "")
         self.place = name
 
     async def on_click(self, event: Click) -> None:

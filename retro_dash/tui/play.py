@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import JsonValue
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.reactive import reactive
-from textual.widgets import Static
 
 from data.errors import RetroDashError
 from retro_dash.client import HubLost
-from retro_dash.tui.board import Board, Row
+from retro_dash.tui.board import Board
 from retro_dash.tui.editor import Editor
-from retro_dash.tui.place import Place
+from retro_dash.tui.playkeys import PLAY_KEYS
+from retro_dash.tui.reading import Reading
 from retro_dash.tui.setup import Setup
-from retro_dash.tui.stage import agents, empty_stage, phase_words, stage
-from retro_dash.tui.text import one_line, plain
-from retro_dash.tui.turns import parse_turn_key
+from retro_dash.tui.stagebox import StageBox
 from retro_dash.tui.watch import Watch, merge
 from retro_dash.tui.world import World
 
@@ -30,49 +27,24 @@ FRAME_SECONDS = 0.25
 DRAFT = ("step", "run_trial", "run_episode", "hold")
 
 
-class PlayPlace(Place):
+class PlayPlace(Reading):
     """One live episode at a time."""
 
     TITLE_WORD = "Play"
+    RESTS_ON = "#trials"
     HELP = "Step an agent; the reflection between two trials is what it learned."
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "press('step')", "Step", tooltip="One turn: think, act, observe"),
-        Binding("r", "press('run_trial')", "Run trial", tooltip="Turns until this trial ends"),
-        Binding("R", "press('run_episode')", "Run episode", tooltip="Trials and reflections until it is solved"),
-        Binding(
-            "e", "press('hold')", "Hold", tooltip="The planner writes its turn and waits, so that you can change it"
-        ),
-        Binding("f", "press('reflect')", "Reflect", tooltip="The reflector looks back at the failed trial"),
-        Binding("n", "press('next_trial')", "Next trial", tooltip="Start again with what was learned"),
-        Binding("x", "press('stop')", "Stop", tooltip="Stop what is running; when nothing runs, end the episode"),
-        Binding("E", "edit_reflection", "Edit reflection", show=False),
-        Binding("N", "no_reflection", "Use no reflection", show=False),
-        Binding("F", "fork", "Fork before the marked turn", show=False),
-        Binding("o", "new_episode", "New episode with the chosen task", show=False),
-        Binding("t", "panel('setup')", "Task and agents", show=False),
-        Binding("w", "panel('world')", "World", show=False),
-        Binding("slash", "filter_tasks", "Filter tasks", show=False, key_display="/"),
-        Binding("d", "random_task", "Random task", show=False),
-        Binding("a", "next_live", "The next episode that is live", show=False),
-        Binding("p", "presenter", "Presenter view", show=False),
-        Binding("h,left", "turn(-1)", "Previous turn", show=False),
-        Binding("l,right", "turn(1)", "Next turn", show=False),
-        Binding("j,down", "scroll(1)", "Scroll down", show=False),
-        Binding("k,up", "scroll(-1)", "Scroll up", show=False),
-        Binding("G", "newest", "Newest turn", show=False),
-        Binding("z", "unfold", "All of long texts", show=False),
-        Binding("escape", "leave", "Leave a field or the presenter view", show=False),
-    ]
+    BINDINGS = PLAY_KEYS
 
     panel: reactive[str] = reactive("setup", init=False)
-    unfolded: reactive[bool] = reactive(False, init=False)
 
     def __init__(self) -> None:
         super().__init__()
         self.live: Watch | None = None
         self.asking = ""
-        self.folded: dict[int, bool] = {}
-        self._env = ""
+
+    @property
+    def stage(self) -> StageBox:
+        return self.query_one(StageBox)
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -81,17 +53,12 @@ class PlayPlace(Place):
     def compose_middle(self) -> ComposeResult:
         with Horizontal(id="play"):
             yield Setup()
-            with Vertical(id="stage"):
-                yield Static(id="task", markup=False)
-                yield Static(id="agents", markup=False)
-                yield Static(id="phase", markup=False)
-                yield Board(id="trials")
-                yield Editor()
+            yield StageBox()
             yield World()
 
     def on_mount(self) -> None:
         self.set_interval(FRAME_SECONDS, self._frame)
-        self.query_one(Board).focus()
+        self.rest()
         self.watch_panel()
         self.show()
 
@@ -146,7 +113,7 @@ class PlayPlace(Place):
         self.asking = verb
         self.tell("")
         self._show_phase()
-        self.query_one(Board).follows = True
+        self.stage.board.follows = True
         self._press(verb, body or {})
 
     @work(group="press")
@@ -187,9 +154,7 @@ class PlayPlace(Place):
         self.detach()
         self.live = Watch(self.dash.line.reach(), state)
         if is_new:
-            self.folded.clear()
-            self.query_one(Board).select(None, reach=False)
-            self.query_one(Editor).close()
+            self.stage.clear()
             self.panel = "" if self.has_class("-narrow") else "world"
 
     def detach(self) -> None:
@@ -202,14 +167,13 @@ class PlayPlace(Place):
 
     def action_new_episode(self) -> None:
         self.detach()
-        self.folded.clear()
-        self.query_one(Editor).close()
+        self.stage.clear()
         self.tell("")
         self.panel = "setup"
         self.show()
 
     def action_fork(self) -> None:
-        turn = parse_turn_key(self.query_one(Board).selected) or self._last_turn()
+        turn = self.stage.marked(self.state["episode"]) if self.state else None
         if turn is not None:
             self.press("fork", {"trial": turn[0], "turn": turn[1]})
 
@@ -248,7 +212,7 @@ class PlayPlace(Place):
 
     @on(Editor.Sent)
     def editor_sent(self, event: Editor.Sent) -> None:
-        self.query_one(Board).focus()
+        self.rest()
         if event.purpose == "turn":
             proposal = (self.state or {}).get("proposal") or {}
             texts = {name: proposal.get(name, "") if text is None else text for name, text in event.texts.items()}
@@ -256,10 +220,6 @@ class PlayPlace(Place):
             self.press("step", dict(texts) if changed else {})
         elif event.texts["reflection"] is not None:
             self.press(event.purpose, {"text": event.texts["reflection"]})
-
-    @on(Editor.Left)
-    def editor_left(self) -> None:
-        self.query_one(Board).focus()
 
     # Looking around
 
@@ -270,18 +230,12 @@ class PlayPlace(Place):
         self.set_class(self.panel == "setup", "panel-setup")
         self.set_class(self.panel == "world", "panel-world")
 
-    def watch_unfolded(self) -> None:
-        self.show()
-
-    def action_unfold(self) -> None:
-        self.unfolded = not self.unfolded
-
     def action_presenter(self) -> None:
         self.toggle_class("presenter")
 
     def action_leave(self) -> None:
         self.remove_class("presenter")
-        self.query_one(Board).focus()
+        self.rest()
 
     def action_filter_tasks(self) -> None:
         self.panel = "setup"
@@ -290,37 +244,25 @@ class PlayPlace(Place):
     def action_random_task(self) -> None:
         self.query_one(Setup).choose_random()
 
-    def action_scroll(self, by: int) -> None:
-        self.query_one(Board).scroll_lines(3 * by)
-
     def action_newest(self) -> None:
-        board = self.query_one(Board)
-        board.select(None, reach=False)
-        board.follows = True
-        board.scroll_end(animate=False)
+        self.stage.follow()
 
     def action_turn(self, by: int) -> None:
-        board = self.query_one(Board)
-        keys = [key for key in board.block_keys() if parse_turn_key(key)]
-        if keys:
-            at = keys.index(board.selected) + by if board.selected in keys else len(keys) - 1
-            board.select(keys[min(len(keys) - 1, max(0, at))])
+        self.stage.mark(by)
 
     @on(Board.Chosen)
     def block_chosen(self, event: Board.Chosen) -> None:
         kind, *rest = event.key.split()
         if kind == "trial" and self.state:
-            last = self.state["episode"]["trials"][-1]["index"]
-            index = int(rest[0])
-            self.folded[index] = not self.folded.get(index, index != last)
+            self.stage.fold(int(rest[0]), self.state["episode"]["trials"][-1]["index"])
             self.show()
         elif kind == "turn":
-            self.query_one(Board).select(event.key)
+            self.stage.board.select(event.key)
 
     @on(World.Forced)
     def door_opened(self, event: World.Forced) -> None:
         self.press("step", {"action": event.action, "thought": ""})
-        self.query_one(Board).focus()
+        self.rest()
 
     # Showing
 
@@ -347,9 +289,8 @@ class PlayPlace(Place):
     def show(self) -> None:
         """Draw everything as it is now."""
         state = self.state
-        self._show_head()
+        self.stage.show(state, self.query_one(Setup), self.allowed(), self.unfolded)
         self._show_phase()
-        self.query_one(Board).show(self._rows())
         self.query_one(World).show(self.state, self.allowed())
         self.show_where()
         self.refresh_bindings()
@@ -369,25 +310,5 @@ class PlayPlace(Place):
             texts["thought"] = texts["thought"] or str(proposal.get("raw", ""))
         await self.query_one(Editor).edit("turn", title, texts)
 
-    def _show_head(self) -> None:
-        episode, setup = self.state["episode"] if self.state else None, self.query_one(Setup)
-        task = episode["task"] if episode else setup.picked
-        self.query_one("#task", Static).update(
-            plain(one_line(task["instruction"] if task else "Choose a task"), "bold")
-        )
-        self.query_one("#agents", Static).update(agents(episode or setup.chosen))
-
     def _show_phase(self) -> None:
-        is_lost = self.live is not None and self.live.is_lost
-        self.query_one("#phase", Static).update(phase_words(self.state, self.asking, is_lost))
-
-    def _rows(self) -> list[Row]:
-        if self.state is None:
-            return empty_stage(self.query_one(Setup).chosen)
-        return stage(self.state, self.allowed(), self.folded, self.unfolded)
-
-    def _last_turn(self) -> tuple[int, int] | None:
-        for trial in reversed(self.state["episode"]["trials"] if self.state else []):
-            if trial["turns"]:
-                return trial["index"], trial["turns"][-1]["index"]
-        return None
+        self.stage.show_phase(self.state, self.asking, self.live is not None and self.live.is_lost)

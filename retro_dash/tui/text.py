@@ -101,6 +101,11 @@ def age(time: datetime | str, now: datetime | None = None) -> str:
     return f"{seconds} s"
 
 
+def duration(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min" if whole < 5400 else f"{whole / 3600:.1f} h"
+
+
 def outcome(trial: State) -> tuple[str, str, str]:
     """How a trial stands: whose colour, sign, word."""
     if trial.get("stop_reason") is None:

@@ -23,7 +23,7 @@ from retro_dash.tui.board import Block, Board, Line
 from retro_dash.tui.chart import ChartBox, Curve
 from retro_dash.tui.metrics import Chart, belongs, charts_of, drawn_as
 from retro_dash.tui.place import Place, Table
-from retro_dash.tui.text import age, cell, clean, one_line, plain
+from retro_dash.tui.text import age, cell, clean, duration, one_line, plain
 
 REFRESH_SECONDS = 1.5
 POINTS = 400
@@ -271,11 +271,6 @@ def _pace(row: dict[str, Any]) -> str:
     done = f"{row['done']} of {row['total']}" if row["total"] else ""
     left = "" if row["eta_seconds"] is None else f"{duration(row['eta_seconds'])} to go"
     return " · ".join(part for part in (done, left) if part)
-
-
-def duration(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole} s" if whole < 90 else f"{whole // 60} min" if whole < 5400 else f"{whole / 3600:.1f} h"
 
 
 def _run_head(row: dict[str, Any]) -> Content:

@@ -226,6 +226,8 @@ def test_labels_and_their_history_go_on_from_a_cursor(http: TestClient):
 
 
 def test_the_audit_log_goes_back_to_its_beginning(http: TestClient):
+    for _ in range(7):
+        http.post("/api/v1/queue/release", json={"annotator": "ann", "episode_ids": []}).raise_for_status()
     pages = pages_of(http, "/api/v1/audit", limit=5)
     assert len(pages) > 1
     assert [len(page) for page in pages[:-1]] == [5] * (len(pages) - 1)
@@ -320,14 +322,23 @@ def test_a_filter_becomes_a_pandas_table(client: HubClient):
     assert list(client.frame("env:alfworld").columns) == list(table.columns)
 
 
+def test_a_filter_becomes_an_arrow_table_of_one_schema_however_few_rows(client: HubClient):
+    table, nothing = client.arrow("env:hotpotqa", sort="task"), client.arrow("env:alfworld")
+    assert table.column("rewards").to_pylist() == [[0.0, 1.0], [0.0, 0.5], [0.2]]
+    assert (nothing.num_rows, nothing.schema) == (0, table.schema)
+    say(client, "arrow", ["loop"], "tags")
+    labels = client.arrow("id:e2").column("labels").to_pylist()[0]
+    assert {"name": "tags", "value": '["loop"]', "annotator": "ann"} in labels
+
+
 def test_a_snapshot_taken_over_http_answers_sql(client: HubClient, tmp_path: Path):
     copy = client.snapshot(tmp_path / "copy.duckdb")
     assert query(copy, "SELECT count(*) FROM episodes").rows == ((3,),)
 
 
-def say(client: HubClient, id_: str) -> None:
+def say(client: HubClient, id_: str, value: Any = "heard", name: str = "note") -> None:
     target = {"episode_id": "e2", "part": "episode"}
-    request = {"id": id_, "target": target, "name": "note", "value": id_, "annotator": "ann"}
+    request = {"id": id_, "target": target, "name": name, "value": value, "annotator": "ann"}
     client._ask("POST", "/labels", json={"labels": [request]})
 
 

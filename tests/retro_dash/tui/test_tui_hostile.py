@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
+import hostile_home
 import pytest
 from conftest import Driven, Hub, terminal
 from textual.content import Content
@@ -131,8 +133,11 @@ def test_every_place_shows_the_corpus_as_text(hostile: Hub, size: tuple[int, int
             _is_clean(tui)
             await tui.press("m")
             await tui.press(*"[x", "ctrl+s")
-            await tui.sees("[x")
-            for key in "456":
+            await tui.sees("✎ [x")
+            await tui.press("j", "j", "e", "ctrl+s", "r", "m", *"[/nope]", "ctrl+s")
+            await tui.sees("✎ [/nope]")
+            _is_clean(tui)
+            for key in ("f4", "f5", "f6"):
                 await tui.press(key)
                 await tui.pilot.pause(0.2)
                 _is_clean(tui)
@@ -146,6 +151,34 @@ def test_every_place_shows_the_corpus_as_text(hostile: Hub, size: tuple[int, int
             assert tui.app.is_running
 
     asyncio.run(drive())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)], ids=["80x24", "200x50"])
+def test_every_column_of_a_home_is_text_in_every_place(tmp_path: Path, size: tuple[int, int]) -> None:
+    hostile_home.fill(tmp_path, [one for one in CORPUS if "\ud800" not in one])
+    hub = Hub(tmp_path)
+    hub.start()
+
+    async def drive() -> None:
+        async with terminal(hub, size) as tui:
+            for key, seen in (
+                ("f2", "[/nope]"),
+                ("f3", "[/nope]"),
+                ("f4", "[/nope]"),
+                ("f5", "[/nope]"),
+                ("f6", "[/nope]"),
+            ):
+                await tui.press(key)
+                await tui.sees(seen)
+                await tui.pilot.pause(0.3)
+                _is_clean(tui)
+            await tui.press("f4", "b")
+            await tui.pilot.pause(0.5)
+            _is_clean(tui)
+            assert tui.app.is_running
+
+    asyncio.run(drive())
+    hub.stop()
 
 
 @pytest.mark.parametrize("env", ["alfworld", "hotpotqa", "intercode_sql", "intercode_bash", "another"])

@@ -107,33 +107,6 @@ def test_an_episode_is_copied_as_markdown_and_written_to_a_file(
     asyncio.run(drive())
 
 
-def test_verdicts_and_step_rewards_are_given_by_keys_and_taken_back(hub: Hub, played: dict[str, str]) -> None:
-    async def drive() -> None:
-        async with terminal(hub) as tui:
-            await tui.press("3")
-            await tui.app.switch_mode("Curate")
-            place = tui.app.screen
-            assert isinstance(place, CuratePlace)
-            place.annotator = "kim"
-            await tui.until(lambda: place.episode is not None)
-            first = place.episode["id"]
-            await tui.press("l", "+")
-            await tui.sees("step reward turn 1 +1", "✓ all saved")
-            await tui.press("g")
-            await tui.until(lambda: place.episode["id"] != first, "no next one")
-            standing = {(one.name, one.value) for one in hub.service.store.current_labels(first)}
-            assert standing == {("step_reward", 1), ("verdict", "good")}
-            await tui.press("u")
-            await tui.until(lambda: place.episode["id"] == first and place.labels, "not back")
-            assert [one.name for one in hub.service.store.current_labels(first)] == ["step_reward"]
-            await tui.press("U")
-            await tui.until(lambda: len(hub.service.store.current_labels(first)) == 2, "no redo")
-            await tui.press("m", *"why not", "ctrl+s")
-            await tui.until(lambda: "why not" in [one.value for one in hub.service.store.current_labels(first)])
-
-    asyncio.run(drive())
-
-
 def test_a_label_made_elsewhere_is_on_both_screens_within_two_seconds(hub: Hub, played: dict[str, str]) -> None:
     target = {"episode_id": played["question"], "part": "episode"}
     statement = {"target": target, "name": "verdict", "annotator": "lee"}
@@ -148,11 +121,11 @@ def test_a_label_made_elsewhere_is_on_both_screens_within_two_seconds(hub: Hub, 
             await tui.app.switch_mode("Curate")
             place = tui.app.screen
             assert isinstance(place, CuratePlace)
-            place.annotator = "lee"
-            place.next(played["question"])
-            await tui.sees("verdict discard")
+            place.said.annotator = "lee"
+            place.load(lambda hub: place.queue.visit(hub, played["question"]))
+            await tui.sees("Whole episode  ⌀ discard")
             await asyncio.to_thread(client.label, [{**statement, "id": "from-elsewhere-2", "value": "expert"}])
-            await tui.sees("verdict expert", seconds=2)
+            await tui.sees("Whole episode  ★ expert", seconds=2)
 
     with HubClient.at(hub.address) as client:
         asyncio.run(drive())

@@ -1,4 +1,4 @@
-"""The real command in a real terminal: tmux, 16 colours, and a dashboard that it starts."""
+"""The real command in a real terminal: tmux, 16 colours, resizes, and a dashboard that it starts."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ class Tmux:
             time.sleep(0.2)
         return self.screen()
 
+    def resize(self, width: int, height: int) -> None:
+        self("resize-window", "-t", "tui", "-x", str(width), "-y", str(height))
+
     def press(self, *keys: str) -> None:
         self("send-keys", "-t", "tui", *keys)
 
@@ -64,18 +67,25 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
         psutil.Process(running.pid).wait(20)
 
 
-def test_it_starts_a_dashboard_plays_in_16_colours_and_leaves_the_dashboard_running(
+def test_it_starts_a_dashboard_plays_in_16_colours_is_resized_and_leaves_the_dashboard_running(
     tmux: Tmux, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     command = [sys.executable, "-m", "retro_dash.cli", "tui", "--home", str(home), "--engine", "none"]
     fast = {"RETRO_EXPERT_WORDS_PER_SECOND": "0", "RETRO_PORT": "0"}
-    tmux.start(command, 80, 24, TERM="xterm-16color", COLORTERM="", **fast)
+    # Some shells export the size that they had when they began.
+    tmux.start(command, 80, 24, TERM="xterm-16color", COLORTERM="", COLUMNS="80", LINES="24", **fast)
     tmux.sees("under the deskl", "s Step")
     tmux.press("R")
     tmux.sees("Solved in trial 2", "◆ +1")
     coloured = tmux.screen("-e")
     assert "38;2;" not in coloured, "true colours on a terminal of 16"
+    for width, height in ((200, 50), (80, 24), (120, 40), (81, 25), (200, 50)):
+        tmux.resize(width, height)
+    wide = tmux.sees("Retro Dash  1 Play", "Room 2 of 10 visited", "◆ Reflection by the scripted expert  gain +1")
+    assert max(map(len, wide.splitlines())) > 150
+    tmux.resize(80, 24)
+    tmux.sees("1 Play 2 Episodes 3 Curate", "r Run trial")
     tmux.press("C-q")
     left = tmux.sees("The dashboard goes on at http://127.0.0.1:", "Stop it with").replace("\n", "")
     running = find_hub(home)

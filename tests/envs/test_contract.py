@@ -27,7 +27,7 @@ SAMPLE = {"alfworld": 20, "hotpotqa": 64, "intercode_sql": 20, "intercode_bash":
 TRIALS = {"alfworld": 3}
 """Trials that the expert may need; the others solve at once."""
 HOSTILE_ACTIONS = {"alfworld": 10_000, "hotpotqa": 10_000, "intercode_sql": 3_000, "intercode_bash": 1_000}
-"""Random and hostile actions, fewer where 10,000 take minutes: HOSTILE_ACTIONS=10000 asks for so many of every one."""
+"""Random and hostile actions, fewer where 10,000 take minutes; HOSTILE_ACTIONS=10000 asks for so many of all."""
 WRONG = {
     "alfworld": ("look", 0.0, 0.0),
     "hotpotqa": ("Finish[surely not this]", 0.0, 0.0),

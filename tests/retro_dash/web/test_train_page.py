@@ -206,7 +206,7 @@ def test_stop_at_once_asks_by_a_second_press_and_extend_says_why_it_cannot(open_
     page = open_live(open_page, hub)
     page.click("text=Stop at once")
     expect(page.locator("text=Press again")).to_be_visible()
-    assert str(hub.service.store.run("train-live").state) == "running"
+    assert str(hub.service.store.run("train-live").state) in ("running", "stalled")
     expect(page.locator("text=Stop at once")).to_be_visible(timeout=7000)
     page.goto(f"{hub.url}/train?run=train-done")
     expect(page.locator(".run-title h1")).to_have_text("RetroAct on rooms")
@@ -229,12 +229,11 @@ def test_a_collapsed_entropy_and_a_number_that_is_none_are_alerts_whatever_is_dr
     open_page: OpenPage, hub: RunSite
 ) -> None:
     page = open_live(open_page, hub)
-    assert page.locator(".alerts li").count() == 0
+    expect(page.locator(".alerts")).not_to_contain_text("reflector")
     for step in range(1001, 1041):
         values = {"reflector/entropy": 1.0 if step < 1021 else 0.01, "reflector/kl_loss": float("nan")}
         hub.live.append(MetricsLogged(step=step, values=values))
-    expect(page.locator(".alerts li")).to_have_count(2, timeout=10_000)
-    expect(page.locator(".alerts")).to_contain_text("reflector/entropy has collapsed from 1 to")
+    expect(page.locator(".alerts")).to_contain_text("reflector/entropy has collapsed from 1 to", timeout=10_000)
     expect(page.locator(".alerts")).to_contain_text("reflector/kl_loss is not a number")
 
 
@@ -272,7 +271,7 @@ def test_a_frozen_dataset_is_chosen_by_its_link_or_from_the_list_and_trained_on(
     split = Split(share=0.5, seed=2)
     frozen = [
         freeze(DatasetRequest(name=name, filter=text, split=split))
-        for name, text in (("helped", "gain>0"), ("everything", ""))
+        for name, text in (("solved rooms", "outcome:solved"), ("everything", ""))
     ]
     page = open_page(f"/train?dataset={frozen[0].hash[:9]}&{SIGNED}", base=hub.url, expects="404")
     training = frozen[0].counts["training_episodes"]
@@ -295,7 +294,7 @@ def test_a_frozen_dataset_is_chosen_by_its_link_or_from_the_list_and_trained_on(
     page.click(".data-step >> text=Stored episodes")
     expect(page.locator(".command-line")).to_contain_text("--filter")
     page.goto(f"{hub.url}/train?dataset=nothing")
-    expect(page.locator(".check-panel .problem")).to_contain_text("helped")
+    expect(page.locator(".check-panel .problem")).to_contain_text("solved rooms")
 
 
 def test_the_memory_plan_is_part_of_the_form_and_of_the_file(open_page: OpenPage, hub: RunSite) -> None:

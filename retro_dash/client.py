@@ -293,16 +293,16 @@ class HubClient:
         """The tag set: `name`, `meaning` and `key` of each."""
         return list(self._any("GET", "/tagset")["tags"])
 
-    def release_queue(self, annotator: str, episode_ids: Sequence[str]) -> None:
-        """Give back episodes of the queue that the annotator does not look at."""
-        if episode_ids:
-            self._ask("POST", "/queue/release", json={"annotator": annotator, "episode_ids": list(episode_ids)})
-
     def label_queue(
-        self, annotator: str, filter_text: str = "", order: str = "shuffle", limit: int = 1
+        self,
+        annotator: str,
+        filter_text: str = "",
+        order: str = "shuffle",
+        limit: int = 1,
+        skip: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """The annotator's next episodes and how far the work is, as in `retro_dash.queues.QueuePage`."""
-        params = {"annotator": annotator, "filter": filter_text, "order": order, "limit": limit}
+        """The annotator's next episodes, none of `skip`, and the progress: `retro_dash.queues.QueuePage`."""
+        params = {"annotator": annotator, "filter": filter_text, "order": order, "limit": limit, "skip": list(skip)}
         return self._json("GET", "/queue", params=params)
 
     def close(self) -> None:

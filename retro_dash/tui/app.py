@@ -23,7 +23,7 @@ from retro_dash.tui.place import KEYS, PLACES, Place
 from retro_dash.tui.play import PlayPlace
 from retro_dash.tui.results import ResultsPlace
 from retro_dash.tui.serving import ServingPlace
-from retro_dash.tui.text import clean
+from retro_dash.tui.text import clean, plural
 from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, hues
 from retro_dash.tui.train import TrainPlace
 
@@ -59,6 +59,7 @@ class RetroDash(App[None]):
         self.line = Line(find)
         self.status: dict[str, Any] = {}
         self.is_lost = False
+        self._leaves_labels = False
         self._look_now = asyncio.Event()
         self.register_theme(RETRO_DARK)
         self.register_theme(RETRO_LIGHT)
@@ -119,6 +120,20 @@ class RetroDash(App[None]):
     async def action_go(self, place: str) -> None:
         if place != self.current_mode and not self.screen.is_modal:
             await self.switch_mode(place)
+
+    async def action_quit(self) -> None:
+        """Leave; with labels that the hub does not have yet only when asked twice."""
+        unsaved = self.unsaved()
+        if unsaved and not self._leaves_labels:
+            self._leaves_labels = True
+            self.say(f"{plural(unsaved, 'label')} not saved yet. Press Ctrl+Q again to leave without them.")
+            return
+        self.exit()
+
+    def unsaved(self) -> int:
+        """Labels that the hub does not have yet."""
+        screens = (screen for stack in self._screen_stacks.values() for screen in stack)
+        return sum(len(screen.said.outbox) for screen in screens if isinstance(screen, CuratePlace))
 
     def action_keys(self) -> None:
         place = self.screen

@@ -21,7 +21,18 @@ VERDICTS = {
 }
 REWARDS = {1: ("success", "+1"), 0: ("environment", "0"), -1: ("failure", "−1")}
 QUALITIES = ("accurate", "actionable", "followed")
-ORDER = ("verdict", "step_reward", "first_error", "quality", "preference", "tags", "note", "rewrite")
+ORDER = (
+    "verdict",
+    "step_reward",
+    "first_error",
+    "quality",
+    "preference",
+    "adjudication",
+    "judgement",
+    "tags",
+    "note",
+    "rewrite",
+)
 LONGEST_NOTE = 60
 
 
@@ -44,6 +55,11 @@ def words(name: str, value: JsonValue) -> tuple[str, str]:
         return "human", f"✎ {one_line(value)[:LONGEST_NOTE]}"
     if name == "rewrite":
         return "human", "✎ rewritten"
+    if name == "adjudication" and isinstance(value, dict):
+        return "human", f"⚖ decided: {', '.join(words(key, final)[1] for key, final in value.items())}"
+    if name == "judgement" and isinstance(value, dict):
+        verdict, who = value.get("verdict"), "success" if value.get("verdict") == "good" else "failure"
+        return who, f"{'✓' if verdict == 'good' else '✕'} {verdict} — {one_line(value.get('reason'))[:LONGEST_NOTE]}"
     return "human", f"{name}: {one_line(value)[:LONGEST_NOTE]}"
 
 

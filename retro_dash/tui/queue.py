@@ -8,7 +8,8 @@ from data.types import Label
 from retro_dash.client import HubClient
 from retro_dash.tui.columns import whole_episode
 
-MOST_ASKED = 100
+MOST_SKIPPED = 200
+"""As many as the hub takes."""
 
 
 class Item(NamedTuple):
@@ -30,14 +31,13 @@ class Queue:
 
     def next(self, hub: HubClient, annotator: str) -> Item | None:
         """The one after this: where we were before, a new one, or one that was passed over. None at the end."""
-        seen = self._trail
-        page = hub.label_queue(annotator, self.filter_text, limit=min(MOST_ASKED, len(seen) + 1))
-        self.progress = page
-        given = [item["episode_id"] for item in page["items"]]
-        fresh = [one for one in given if one not in seen]
-        chosen = seen[self._at + 1] if self._at < len(seen) - 1 else next(iter(fresh or given), None)
-        hub.release_queue(annotator, [one for one in given if one != chosen])
-        return self._load(hub, chosen) if chosen else None
+        if self._at < len(self._trail) - 1:
+            return self._load(hub, self._trail[self._at + 1])
+        self.progress = hub.label_queue(annotator, self.filter_text, skip=self._trail[-MOST_SKIPPED:])
+        if not self.progress["items"] and self.progress["left_for_me"]:
+            self.progress = hub.label_queue(annotator, self.filter_text)
+        items = self.progress["items"]
+        return self._load(hub, items[0]["episode_id"]) if items else None
 
     def back(self, hub: HubClient) -> Item | None:
         """The one before this; None at the first."""

@@ -242,6 +242,11 @@ def test_labels_of_a_dead_line_wait_and_are_stored_once(own_hub: Hub) -> None:
             await tui.sees("the hub does not answer")
             await tui.press("j", "j", "plus", "minus")
             await tui.sees("✕ 2 unsaved")
+            await tui.press("ctrl+q")
+            await tui.until(
+                lambda: any("2 labels not saved" in one.message for one in tui.app._notifications), "left"
+            )
+            assert tui.app.is_running
             await asyncio.to_thread(own_hub.start)
             await tui.sees("✓ all saved")
             history = own_hub.service.store.labels(annotator="sam")

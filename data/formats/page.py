@@ -13,9 +13,11 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, CanvasText 18%, Canvas); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { overflow-wrap: anywhere; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; font: 13px/1.5 ui-monospace, monospace; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { opacity: .7; } dd { margin: 0; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1rem; }
+dt { opacity: .7; } dd { margin: 0; }
 .turn { border-left: 3px solid var(--line); padding-left: .8rem; margin: .8rem 0; }
 .observation { opacity: .8; } .action::before { content: "> "; }
 .reflection { border: 2px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }

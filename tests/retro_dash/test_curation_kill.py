@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -31,16 +33,27 @@ class Hub:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._command = [sys.executable, str(Path(__file__).with_name("label_hub.py")), str(home), str(self.port)]
-        self._process: subprocess.Popen[bytes] | None = None
+        command = [sys.executable, str(Path(__file__).with_name("label_hub.py")), str(home), str(self.port)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._parent = subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, **pipes)
+        self._pid = 0
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+        assert self._parent.stdin is not None
+        self._parent.stdin.write("start\n")
+        self._parent.stdin.flush()
+        self._pid = int(self._line())
 
     def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        os.kill(self._pid, signal.SIGKILL)
+        assert self._line() == "\n"
+
+    def end(self) -> None:
+        self._parent.communicate(timeout=30)
+
+    def _line(self) -> str:
+        assert self._parent.stdout is not None
+        return self._parent.stdout.readline()
 
 
 class Annotator(threading.Thread):
@@ -107,6 +120,7 @@ def test_thirty_kills_with_ten_annotators_lose_and_double_no_label(home: Path):
     for annotator in annotators:
         annotator.join(60)
     hub.kill()
+    hub.end()
     acknowledged = [id_ for annotator in annotators for id_ in annotator.acknowledged]
     assert len(set(acknowledged)) == len(acknowledged) > 500
     assert any(annotator.repeats for annotator in annotators), "no kill fell between the disk and the answer"

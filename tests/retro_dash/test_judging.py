@@ -23,6 +23,7 @@ from data.types import Label
 from retro_dash.agent.policy import ScriptedPolicy
 from retro_dash.agreement import agreement, judge_agreement
 from retro_dash.api import add_api
+from retro_dash.cli import main
 from retro_dash.judging import judge_episode, judge_messages, judgements, parse_judgement
 from retro_dash.service import Service
 from retro_dash.settings import Settings
@@ -193,6 +194,20 @@ def test_a_judgement_is_not_a_verdict_of_a_person(client: TestClient):
     client.post("/api/v1/labels", json={"labels": [request("good", on=target("e1"))]})
     (found,) = client.get("/api/v1/agreement/judges").json()
     assert (found["judged"], found["items"], found["both_good"]) == (2, 1, 1)
+
+
+def test_the_command_judges_what_is_stored_and_says_how_far_it_agrees(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with Store.open(tmp_path) as store:
+        fill(store, make_episode("e1"), make_episode("e2", actions=("look",)))
+    words = ["judge", "--home", str(tmp_path), "--engine", server, "--filter", "id:e1", "--json"]
+    assert main(words) == 0
+    judged, agreed = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert judged == {"episode": "e1", "verdict": "good", "reason": "I read it."}
+    assert (agreed["model"], agreed["judged"], agreed["items"]) == ("critic", 1, 0)
+    assert main(["judge", "--home", str(tmp_path), "--agreement"]) == 0
+    assert "critic: 1 of 1 judged good" in capsys.readouterr().out
 
 
 def test_a_judge_that_does_not_answer_is_said_so(tmp_path: Path):

@@ -20,6 +20,7 @@ export function tagsPanel({ onSaved, say }) {
       current = versions[0];
       fill(from, versions.map((one, place) => h("option", { value: one.version }, `version ${one.version}${place ? "" : " (now)"}: ${one.tags.length} tags`)));
       draw(current.tags);
+      setEnabled(add, true);
       problem.hidden = true;
     } catch (error) {
       fail(error);
@@ -53,6 +54,8 @@ export function tagsPanel({ onSaved, say }) {
     look();
     rows.lastElementChild.querySelector("[data-field=name]").focus();
   });
+  // What was typed before the set is here would be lost.
+  setEnabled(add, false);
 
   const given = () => [...rows.children].map((row) => Object.fromEntries([...row.querySelectorAll("input")].map((input) => [input.dataset.field, input.value.trim()])));
 

@@ -60,7 +60,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def page(open_page: OpenPage, site: Site) -> Page:
-    page = open_page(f"/?token={TOKEN}", base=site.url, expects="503")
+    page = open_page(f"/?token={TOKEN}", base=site.url, expects="the server responded with a status of")
     page.goto(f"{site.url}/curate")
     page.wait_for_selector(".tag")
     return page

@@ -25,7 +25,7 @@ _TERM = re.compile(r"^(-?)([a-z_]+)(:|>=|<=|=|>|<)(.*)$", re.IGNORECASE)
 _BARE = re.compile(r"^[\w.@/-]+$")
 
 
-FILTER = Binding("slash", "app.focus('filter')", "Filter", show=False, key_display="/")
+FILTER = Binding("slash", "filter", "Filter", show=False, key_display="/")
 
 
 class FilterLine(Vertical):

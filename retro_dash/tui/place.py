@@ -64,6 +64,10 @@ class Place(Screen[None]):
         """Give the focus back to where letters are keys."""
         self.query(self.RESTS_ON).first().focus()
 
+    def action_filter(self) -> None:
+        for line in self.query("#filter"):
+            line.focus()
+
     def arrive(self) -> None:
         """Load what the place shows: when it comes to the front, and when the hub is back."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,8 @@ import pytest
 from conftest import Hub, terminal
 from textual.widgets import DataTable
 
+from data.events import AdapterPublished, Event
+from data.types import Adapter
 from retro_dash.client import HubClient
 from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.episode import EpisodeScreen
@@ -209,11 +212,18 @@ def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str
             client.cancel_run(run_id)
 
 
-def test_serving_says_that_no_engine_runs_and_why_an_adapter_cannot_be_loaded(hub: Hub) -> None:
+def test_serving_says_that_no_engine_runs_and_why_an_adapter_cannot_be_loaded(hub: Hub, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    adapter = Adapter(name="planner@mine", role="planner", base_model="m", path=str(tmp_path), created_at=now)
+    published = AdapterPublished(adapter=adapter)
+    hub.service.store.append([Event(run_id="train-mine", seq=0, at=now, body=published)])
+
     async def drive() -> None:
         async with terminal(hub) as tui:
             await tui.press("5")
-            await tui.sees("○ stopped", "No engine.", "No adapter yet")
+            await tui.sees("○ stopped", "No engine.", "planner@mine")
+            await tui.press("o")
+            await tui.sees("No engine runs here")
 
     asyncio.run(drive())
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Literal
+from zlib import crc32
 
 from data.episodes import apply, reflection_after
 from data.errors import BadInput, EngineError, EnvironmentCrashed, Refused
@@ -403,7 +404,8 @@ class Player:
         return self._planner.begin(Briefing(self.episode.task, messages, trial, seen), sampling)
 
     def _seed(self, trial: int) -> int:
-        return self.episode.seed * 1_000_003 + trial * 1_009
+        """Tasks draw numbers of their own, or all episodes of a batch would explore the same way."""
+        return (self.episode.seed * 1_000_003 + trial * 1_009 + crc32(self.episode.task.id.encode())) % 2**31
 
     def _stream(self, role: Literal["planner", "reflector"]) -> Callable[[str], None] | None:
         on_text = self._on_text

@@ -294,6 +294,27 @@ def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
     assert episode.trials[0].error is None
 
 
+class SeedReader(ScriptedPolicy):
+    """Notes the seeds that it was to sample with."""
+
+    def begin(self, briefing, sampling):
+        self.seeds = [*getattr(self, "seeds", []), sampling.seed]
+        return super().begin(briefing, sampling)
+
+
+def seeds_of(task: Task, seed: int) -> list[int]:
+    policy = SeedReader([WRONG])
+    Player(episode_of(task, seed=seed, trial_limit=2), KIND, KIND.open, policy, policy, Recorder()).run_episode()
+    return policy.seeds
+
+
+def test_every_task_seed_trial_and_role_samples_with_numbers_of_its_own_and_always_the_same():
+    first, second = KIND.bundled("valid")[:2]
+    drawn = [*seeds_of(first, 0), *seeds_of(first, 1), *seeds_of(second, 0)]
+    assert len(drawn) == len(set(drawn)) == 9
+    assert seeds_of(second, 0) == drawn[6:]
+
+
 def test_stopping_keeps_the_running_trial():
     player = player_of(["Action: Search[x]"], Recorder())
     player.step()

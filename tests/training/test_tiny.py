@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -15,9 +15,26 @@ TEXTS = ["You are in the middle of a room.\n> go to shelf 12\nOn the shelf 12, y
 TOKENIZER = build_tokenizer(TEXTS, 400)
 
 
+NAMING = build_tokenizer(["You see a shelf 12, and a mug 3.\n> go to shelf 12"] * 5, 400, names=("shelf", "mug"))
+
+
 @given(st.text())
+@example("a shelf, no a mug 12, a mugger and an shelf 3")
 def test_any_text_comes_back_from_its_tokens(text: str) -> None:
-    assert TOKENIZER.decode(TOKENIZER.encode(text, add_special_tokens=False)) == text
+    for tokenizer in (TOKENIZER, NAMING):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+
+
+def test_a_name_with_its_article_and_number_is_one_token_and_so_is_what_stands_between_names() -> None:
+    ids = NAMING.encode("You see a shelf 12, and a mug 3.\n> go to shelf 12", add_special_tokens=False)
+    assert [NAMING.decode([i]) for i in ids] == [
+        "You see",
+        " a shelf 12",
+        ", and",
+        " a mug 3",
+        ".\n> go to",
+        " shelf 12",
+    ]
 
 
 def test_known_words_are_one_token_and_every_digit_stands_alone() -> None:

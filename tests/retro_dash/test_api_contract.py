@@ -193,7 +193,7 @@ def test_episodes_that_come_while_one_pages_neither_double_nor_hide_a_row(tmp_pa
         assert [row["id"] for row in first["rows"]] == ["old-4", "old-3"]
         newer = EpisodeStarted(episode=make_episode("new").model_copy(update={"trials": (), "reflections": ()}))
         event = Event(run_id="later", seq=0, at=datetime.now(UTC), body=newer)
-        assert http.post("/api/v1/events", content=f"[{event.model_dump_json()}]").status_code == 200
+        assert http.post("/api/v1/events", json=[event.model_dump(mode="json")]).status_code == 200
         second = http.get("/api/v1/episodes", params={"limit": 2, "cursor": first["next_cursor"]}).json()
         assert [row["id"] for row in second["rows"]] == ["old-2", "old-1"]
         last = http.get("/api/v1/episodes", params={"limit": 2, "cursor": second["next_cursor"]}).json()

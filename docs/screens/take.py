@@ -103,7 +103,7 @@ def take(size: str) -> None:
     press("?", "Escape")
     time.sleep(0.5)
     press("3")
-    wait_for("Trial 1", "all saved")
+    wait_for("Whole episode", "all saved")
     press("/", "g", "a", "i", "n", ">", "0", "Enter")
     wait_for("filter=gain", "◆")
     press("j", "j", "+", "-", "o", "r", "a")

@@ -59,8 +59,13 @@ def bundle(source: Path, card: AdapterCard, folder: Path) -> Path:
     """Copy a run's adapter to `folder` with its card, and without the paths of the machine that made it."""
 
     def write(temporary: Path) -> None:
-        for name in ("adapter_model.safetensors", "training.json"):
-            shutil.copyfile(source / name, temporary / name)
+        shutil.copyfile(source / "adapter_model.safetensors", temporary / "adapter_model.safetensors")
+        training = json.loads((source / "training.json").read_text(encoding="utf-8"))
+        started = training["config"]["start_adapters"]  # RUNS/RUN/adapters/ROLE
+        training["config"]["start_adapters"] = {
+            role: f"{Path(path).parent.parent.name}/{Path(path).name}" for role, path in started.items()
+        }
+        (temporary / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
         for name, key, value in (
             ("adapter_config.json", "base_model_name_or_path", card.base_model),
             ("base_model.json", "path", card.base_model),

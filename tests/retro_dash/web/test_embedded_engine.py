@@ -41,6 +41,27 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.timeout(600)
+def test_play_starts_with_the_bundled_agents_which_fail_reflect_and_try_again(open_page: OpenPage, hub: str) -> None:
+    page = open_page(f"/?token={TOKEN}", base=hub)
+    expect(page.locator("a.engine")).to_contain_text("ready", timeout=120_000)
+    planner, reflector = (page.get_by_label(role, exact=True) for role in ("Planner", "Reflector"))
+    expect(planner).to_have_value("planner-alfworld")
+    expect(reflector).to_have_value("reflector-alfworld")
+    page.get_by_label("Environment", exact=True).select_option("hotpotqa")
+    expect(planner).to_have_value("expert")
+    page.get_by_label("Environment", exact=True).select_option("alfworld")
+    expect(planner).to_have_value("planner-alfworld")
+    page.goto(f"{hub}/?env=alfworld&split=valid&task=rooms-7-small-0007")
+    page.wait_for_selector(".tasks [aria-selected=true]")
+    page.keyboard.press("Shift+R")
+    expect(page.locator("#trial-1 .turn").first).to_be_visible(timeout=120_000)
+    expect(page.locator(".the-end")).to_be_visible(timeout=400_000)
+    assert page.locator("#trial-1 .turn .action").first.inner_text().startswith("go to ")
+    if page.locator("#trial-2").count():
+        expect(page.locator(".reflection").first).to_contain_text("by the reflector")
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("env", list(ENVIRONMENTS))
 def test_the_embedded_model_plays_an_episode_to_its_end_and_a_reload_on_the_way_loses_nothing(
     open_page: OpenPage, hub: str, env: str

@@ -6,11 +6,12 @@ import random
 import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from data.errors import BadInput, Refused, UnknownName
+from data.errors import BadInput, Refused, RetroDashError, UnknownName
 from data.events import Event, LabelMade
 from data.formats.entry import About, Entry
 from data.store import Store
@@ -103,6 +104,7 @@ class Curation:
         self._labels_index: _Index | None = None
         self._next_seq: int | None = None
         self._parts: OrderedDict[str, frozenset[Part]] = OrderedDict()
+        self._parts_lock = threading.Lock()
 
     def label(self, requests: Sequence[LabelRequest]) -> list[StoredLabel]:
         """Store all statements or none; when it returns they are on the disk.
@@ -110,6 +112,9 @@ class Curation:
         Raises BadInput or UnknownName for a statement that does not fit, LabelConflict (with the value that stands)
         when a newer one than `seen` is there, Refused when an id was used for another statement.
         """
+        for request in requests:
+            with suppress(RetroDashError):  # Read before it is one's turn: others need not wait for it.
+                self._parts_of(request.target)
         mine = _Waiting(requests)
         self._waiting.append(mine)
         with (
@@ -292,9 +297,11 @@ class Curation:
         """What the target's episode has to label; read again when the target is not among what is remembered."""
         parts = self._parts.get(target.episode_id)
         if parts is None or part_of(target) not in parts:
-            parts = self._parts[target.episode_id] = parts_of(self.store.episode(target.episode_id))
-            while len(self._parts) > REMEMBERED_EPISODES:
-                self._parts.popitem(last=False)
+            parts = parts_of(self.store.episode(target.episode_id))
+            with self._parts_lock:
+                self._parts[target.episode_id] = parts
+                while len(self._parts) > REMEMBERED_EPISODES:
+                    self._parts.popitem(last=False)
         check_target(target, parts)
         return parts
 

@@ -138,7 +138,7 @@ def test_the_papers_figures_are_drawn_from_methods_on_the_same_tasks_with_what_w
     assert lines[1] == ["FR", [0, 1], [65, 70]]
     assert lines[4] == ["FR (published)", [0, 1, 2], [67.71, 68.6, 63.19]]
     assert page.locator(".claim .chip").all_inner_texts() == ["published"] * 5
-    page.click("text=Published numbers >> nth=0")
+    page.click(".figure-board .toggle")
     expect(page.locator(".claim")).to_have_count(0)
     assert grave(page) == []
 

@@ -203,7 +203,7 @@ def test_a_point_of_a_training_curve_leads_to_the_episodes_that_its_step_learned
 
 
 def test_stop_at_once_asks_by_a_second_press_and_extend_says_why_it_cannot(open_page: OpenPage, hub: RunSite) -> None:
-    page = open_live(open_page, hub)
+    page = open_live(open_page, hub, expects="409")
     page.click("text=Stop at once")
     expect(page.locator("text=Press again")).to_be_visible()
     assert str(hub.service.store.run("train-live").state) in ("running", "stalled")

@@ -64,9 +64,7 @@ def build_app(
     return Guard(app, identity, AuditLog(service.settings.home / "audit.jsonl"), hosts)
 
 
-def build_api(
-    service: Service, identity: Identity, attempts: Attempts, address: HubAddress | None = None
-) -> FastAPI:
+def build_api(service: Service, identity: Identity, attempts: Attempts, address: HubAddress | None = None) -> FastAPI:
     """All but the pages, with no gate: `/health`, `/api/v1`, `/mcp` and signing in."""
     app = FastAPI(
         title="Retro Dash", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"

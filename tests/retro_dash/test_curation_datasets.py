@@ -265,9 +265,8 @@ def test_evaluators_pass_what_they_say(spec: str, passing: bool):
 
 def test_evaluators_fail_what_they_say():
     loop = make_episode("e1", (0.0,), ("look", "look", "look"))
-    assert [parse_evaluator(spec)(loop, ()) for spec in ("success", "em", "f1>=0", "no_repeats", "positive_next")] == [
-        False
-    ] * 5
+    specs = ("success", "em", "f1>=0", "no_repeats", "positive_next")
+    assert [parse_evaluator(spec)(loop, ()) for spec in specs] == [False] * 5
 
 
 @pytest.mark.parametrize("spec", ["nice", "success>1", "reward", "reward>=x", "reward>=.", ""])

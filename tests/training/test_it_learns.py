@@ -52,7 +52,7 @@ SHARED: dict[str, object] = {
 BATCH = {"tokens_per_pack": 4096, "max_length": 1024, "precision": "fp32"}
 IMITATION: dict[str, object] = {
     "optimiser": {"learning_rate": 3e-3, "schedule": "cosine"},
-    "batch": {**BATCH, "epochs": 3, "tokens_per_step": 1024},
+    "batch": {**BATCH, "epochs": 4, "tokens_per_step": 1024},
 }
 RETROACT: dict[str, object] = {
     "optimiser": {"learning_rate": 3e-4},

@@ -78,7 +78,13 @@ class LocalEngine:
         on_text: OnText | None,
         should_stop: ShouldStop | None,
     ) -> SampledTokens:
-        """Sample one reply. Raises EngineError when the scheduler gave up on it."""
+        """Sample one reply. Raises EngineError when it does not fit the context or the scheduler gave up on it."""
+        context = self._models.context_length
+        if len(prompt_ids) + max_tokens > context:
+            raise EngineError(
+                f"The prompt of {model!r} has {len(prompt_ids)} tokens and its reply may have {max_tokens}, more than "
+                f"the context of {context} together. Ask for fewer tokens, or take a model with a longer context."
+            )
         answer = _Answer(on_text)
         request = Request(
             list(prompt_ids),

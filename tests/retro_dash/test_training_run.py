@@ -24,8 +24,10 @@ from run_examples import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from data.errors import EngineError
 from data.events import AdapterPublished
 from data.types import Episode, RunState
+from retro_dash.agent.policy import Sampling
 from retro_dash.run_folder import RunFolder, all_events
 from retro_dash.serving.local import LocalEngine
 from retro_dash.worker import main, work
@@ -76,6 +78,13 @@ def test_imitation_publishes_weights_that_the_engine_serves(home: Home, unbroken
         for name, path in published(unbroken).items():
             engine.load_adapter(name, path)
         assert set(engine.model_names()) == {"tiny", *published(unbroken)}
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_a_sentence(home: Home) -> None:
+    with LocalEngine(home[0] / "models" / "tiny", dtype="float32") as engine:
+        context = engine.context_length("tiny")
+        with pytest.raises(EngineError, match=f"more than the context of {context} together"):
+            engine.sample("tiny", [1] * context, Sampling(0.0, 0, 16), 16, None, None)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks transformers for it.

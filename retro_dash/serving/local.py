@@ -82,7 +82,7 @@ class LocalEngine:
         context = self._models.context_length
         if len(prompt_ids) + max_tokens > context:
             raise EngineError(
-                f"The prompt of {model!r} has {len(prompt_ids)} tokens and its reply may have {max_tokens}, more than "
+                f"The prompt of {model!r} has {len(prompt_ids)} tokens, its reply may have {max_tokens}: more than "
                 f"the context of {context} together. Ask for fewer tokens, or take a model with a longer context."
             )
         answer = _Answer(on_text)

@@ -123,7 +123,7 @@ class Room:
 def test_a_run_that_needs_the_memory_starts_when_the_engine_has_let_go_and_gives_it_back(make_hub: MakeHub) -> None:
     room = Room()
     hub = make_hub(make_room=room.make)
-    run_id = submit_alone(hub, "steps 10")
+    run_id = submit_alone(hub, "steps 100")
     began = time.monotonic()
     hub.wait(run_id, RunState.RUNNING)
     assert time.monotonic() - began > 0.9

@@ -177,7 +177,7 @@ def test_a_missing_server_is_named_with_what_to_do() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(EngineError, match=r"No engine answers at .* Start it"):
+    with pytest.raises(EngineError, match=r"No engine answers at .* start it"):
         EngineClient(url).models()
 
 

@@ -202,6 +202,8 @@ def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str
                 table = tui.app.screen.query_one(DataTable)
                 await tui.until(lambda: third in table.rows)
                 table.move_cursor(row=table.get_row_index(third))
+                # Not before the place knows that the first run has left the queue.
+                await tui.until(lambda: tui.app.screen.row["position"] == 1, "its place", 30)  # type: ignore[attr-defined]
                 await tui.press("K")
                 await tui.until(lambda: client.run_queue() == [third, second], "not moved")
                 await tui.press("x")

@@ -209,9 +209,11 @@ def test_queued_runs_change_places_and_leave_the_queue(hub: Hub, evaluation: str
                 await tui.press("x")
                 await tui.until(lambda: client.run_queue() == [second], "still queued")
 
-        asyncio.run(drive())
-        for run_id in (first, second, third):
-            client.cancel_run(run_id)
+        try:
+            asyncio.run(drive())
+        finally:
+            for run_id in (first, second, third):
+                client.cancel_run(run_id)
 
 
 def test_serving_says_that_no_engine_runs_and_why_an_adapter_cannot_be_loaded(hub: Hub, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.types import Adapter
-from retro_dash.adapters import AdapterRow, adapter_rows, import_adapter, known_adapters
+from retro_dash.adapters import AdapterRow, adapter_rows, import_adapter
 from retro_dash.service import Service
 
 
@@ -29,7 +29,7 @@ def adapters_router(service: Service) -> APIRouter:
 
     @router.get("")
     def adapters() -> list[Adapter]:
-        return known_adapters(service.store, Path(service.settings.model).name)
+        return service.adapters()
 
     @router.get("/rows")
     def rows() -> list[AdapterRow]:

@@ -44,19 +44,16 @@ def run_in_foreground(
 
     Raises TrainingError with the worker's last words when it failed.
     """
-    run = Run.model_validate(
-        {
-            "id": new_id(kind),
-            "kind": kind,
-            "name": name,
-            "config": config,
-            "state": "queued",
-            "created_at": _now(),
-        }
-    )
+    run = queued_run(new_id(kind), kind, name, config)
     folder = make_run_folder(settings.home / "runs", run, dataset, source)
     print(json.dumps({"run_id": run.id, "folder": str(folder.path)}) if as_json else f"Run {run.id}: {folder.path}")
     return follow_worker(folder, append, as_json, settings.engine)
+
+
+def queued_run(run_id: str, kind: str, name: str, config: dict[str, JsonValue]) -> Run:
+    """A run as it is before its worker begins."""
+    given = {"id": run_id, "kind": kind, "name": name, "config": config, "state": "queued", "created_at": _now()}
+    return Run.model_validate(given)
 
 
 def follow_worker(folder: RunFolder, append: Append, as_json: bool, engine: str | None = None) -> RunFolder:

@@ -27,18 +27,17 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from data.errors import BadConfig, BadInput, Refused
 from data.events import RunStateChanged
-from data.types import Run, RunState
+from data.types import RunState
 from envs import environment_kind
 from retro_dash.commands.episodes import stored_episodes
 from retro_dash.commands.play import choose_tasks, open_storage
-from retro_dash.foreground import follow_worker
+from retro_dash.foreground import follow_worker, queued_run
 from retro_dash.run_config import TrainRunConfig, parse_run_config
 from retro_dash.run_folder import RunFolder, all_events, make_run_folder
 from retro_dash.service import allowed_options, refuse_unavailable
@@ -134,7 +133,7 @@ def reproduce(experiment: Experiment, settings: Settings, as_json: bool) -> Iter
         was_done = _state(folder) is RunState.FINISHED
         if not was_done:
             with open_storage(settings) as append:
-                follow_worker(folder, append, as_json)
+                follow_worker(folder, append, as_json, settings.engine)
         yield Done(stage.name, folder, was_done)
 
 
@@ -192,18 +191,8 @@ def _make_folder(
     filters: Sequence[str],
     config: dict[str, JsonValue],
     settings: Settings,
-) -> RunFolder:
-    kind = str(config["kind"])
-    run = Run.model_validate(
-        {
-            "id": run_id,
-            "kind": kind,
-            "name": f"{experiment}: {stage.name}",
-            "config": config,
-            "state": "queued",
-            "created_at": datetime.now(UTC),
-        }
-    )
+) -> None:
+    run = queued_run(run_id, str(config["kind"]), f"{experiment}: {stage.name}", config)
     if stage.tasks is not None:
         lines = list(_task_lines(stage.tasks, config, settings))
         source = stage.tasks.model_dump(mode="json", exclude_defaults=True)
@@ -212,7 +201,7 @@ def _make_folder(
         source = {"filter": " | ".join(filters)}
         if not lines:
             raise BadInput(f"The stage {stage.name!r} finds no episodes by {source['filter']!r}.")
-    return make_run_folder(settings.home / "runs", run, lines, source)
+    make_run_folder(settings.home / "runs", run, lines, source)
 
 
 def _task_lines(choice: TaskChoice, config: dict[str, JsonValue], settings: Settings) -> Iterator[str]:

@@ -358,7 +358,7 @@ class Service:
         arms = config.get("arms")
         players = [arm for arm in arms if isinstance(arm, dict)] if isinstance(arms, list) else [config]
         names = {str(player.get(role)) for player in players for role in ("planner", "reflector")}
-        folders: dict[str, JsonValue] = {a.name: a.path for a in self._adapters() if a.name in names}
+        folders: dict[str, JsonValue] = {a.name: a.path for a in self.adapters() if a.name in names}
         given = config.get("adapters")
         if not folders:
             return config
@@ -388,9 +388,9 @@ class Service:
 
         Raises UnknownName, BadFile when it is damaged, Unavailable, EngineError.
         """
-        adapter = next((a for a in self._adapters() if a.name == name), None)
+        adapter = next((a for a in self.adapters() if a.name == name), None)
         if adapter is None:
-            raise UnknownName("adapter", name, [a.name for a in self._adapters()])
+            raise UnknownName("adapter", name, [a.name for a in self.adapters()])
         if damage := adapter_damage(Path(adapter.path)):
             raise BadFile(f"The adapter {name} in {adapter.path} is damaged: {damage}. Train it again.")
         self._needed_engine().load_adapter(name, Path(adapter.path))
@@ -401,7 +401,8 @@ class Service:
         self._needed_engine().unload_adapter(name)
         return self.status()
 
-    def _adapters(self) -> list[Adapter]:
+    def adapters(self) -> list[Adapter]:
+        """Published and imported adapters, then the bundled ones of the model that the engine serves."""
         return known_adapters(self.store, Path(self.settings.model).name)
 
     def _needed_engine(self) -> EngineHandle:

@@ -177,7 +177,7 @@ function adapterCard(first, { press, choose }) {
   const scores = h("div", { class: "scores small" });
   const trouble = h("p", { class: "small human-text", hidden: true });
   const lineage = h("p", { class: "small lineage" },
-    first.filter ? h("a", { href: `/episodes?${new URLSearchParams({ filter: first.filter })}` }, `✎ ${first.filter}`) : adapter.run_id ? h("span", {}, adapter.run_id.startsWith("import") ? "imported" : "all episodes") : h("span", {}, "imported"),
+    first.is_bundled ? h("span", {}, "ships with Retro Dash") : first.filter ? h("a", { href: `/episodes?${new URLSearchParams({ filter: first.filter })}` }, `✎ ${first.filter}`) : adapter.run_id ? h("span", {}, adapter.run_id.startsWith("import") ? "imported" : "all episodes") : h("span", {}, "imported"),
     first.dataset_name ? h("a", { href: `/curate?dataset=${id(first.dataset_hash)}` }, `dataset ${first.dataset_name}`) : first.dataset_hash ? h("span", {}, `dataset ${first.dataset_hash.slice(0, 8)}`) : null,
     adapter.run_id && !adapter.run_id.startsWith("import") ? h("a", { href: `/train?run=${id(adapter.run_id)}` }, `run ${first.run_name}${first.about ? ` (${first.about})` : ""}`) : null,
     h("span", {}, adapter.is_full_weights ? "full weights" : `LoRA on ${adapter.base_model}`), h("span", {}, `${age(adapter.created_at)} ago`));

@@ -57,6 +57,16 @@ class Hub:
         self.service.close()
 
 
+@pytest.fixture
+def own_hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub that a test may stop and start."""
+    hub = Hub(tmp_path)
+    hub.start()
+    yield hub
+    if hub.address is not None:
+        hub.stop()
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     hub = Hub(tmp_path_factory.mktemp("home"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,15 +221,6 @@ def test_a_label_changed_elsewhere_meanwhile_is_not_overwritten(hub: Hub, played
             assert said(hub, "ria") == {("episode", "verdict"): "discard"}
 
     asyncio.run(drive())
-
-
-@pytest.fixture
-def own_hub(tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub(tmp_path)
-    hub.start()
-    yield hub
-    if hub.address is not None:
-        hub.stop()
 
 
 def test_labels_of_a_dead_line_wait_and_are_stored_once(own_hub: Hub) -> None:

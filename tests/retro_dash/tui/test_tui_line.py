@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from conftest import Hub, terminal
 
 from retro_dash.tui.play import PlayPlace
 from retro_dash.tui.watch import hear
-
-
-@pytest.fixture
-def own_hub(tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub(tmp_path)
-    hub.start()
-    yield hub
-    if hub.address is not None:
-        hub.stop()
 
 
 def test_after_a_restart_at_another_address_with_another_token_it_goes_on_within_five_seconds(own_hub: Hub) -> None:

@@ -10,9 +10,8 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from test_jobs import Hub, MakeHub, importable, killed_hub, make_hub, metric_lines, until
+from test_jobs import Hub, MakeHub, ended, importable, killed_hub, make_hub, metric_lines, until
 
 from data.events import MetricsLogged
 from data.types import RunState
@@ -157,4 +156,4 @@ def test_a_hub_that_is_killed_leaves_workers_that_are_stopped_by_the_next(make_h
     hub = make_hub()
     hub.jobs.cancel(folder.run_id)
     assert hub.wait(folder.run_id).state is RunState.CANCELLED
-    until(lambda: not psutil.pid_exists(pid), "the worker's end")
+    until(lambda: ended(pid), "the worker's end")

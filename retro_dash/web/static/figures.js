@@ -81,7 +81,7 @@ function roleFigure(set, published) {
   const cell = (index) => {
     const one = best[index];
     if (!one) return h("td", { class: "dim" }, "not evaluated");
-    const made = h("td", { class: "heat tabular", title: one.arm.name, tabindex: "0" }, h("strong", {}, percent(one.final.mean)), h("span", { class: "small" }, `${percent(one.final.low)}–${percent(one.final.high)}`), h("span", { class: "small dim" }, one.arm.name));
+    const made = h("td", { class: "heat tabular", title: one.arm.name, tabindex: "0" }, h("strong", {}, percent(one.final.mean)), h("span", { class: "small" }, `${percent(one.final.low)}–${percent(one.final.high)}`), h("span", { class: "small" }, one.arm.name));
     made.style.setProperty("--heat", String(high > low ? (cells[index] - low) / (high - low) : 0.5));
     return made;
   };

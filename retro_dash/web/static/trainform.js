@@ -70,6 +70,15 @@ export function trainForm({ onStarted }) {
     const wanted = `${filter ?? ""} ${dataset ?? ""} ${from ?? ""}`;
     if (schema && key.startsWith(`${wanted} `)) return;
     key = `${wanted} ${crypto.randomUUID?.() ?? Math.random()}`;
+    element.inert = true; // What is pressed while the form is filled would be overwritten.
+    try {
+      await refill({ filter, dataset, from });
+    } finally {
+      element.inert = false;
+    }
+  }
+
+  async function refill({ filter, dataset, from }) {
     schema ??= await get("/train/schema");
     state = fresh();
     const source = from ? await cloneOf(from) : { filter, dataset };

@@ -241,6 +241,25 @@ class HubClient:
         report: dict[str, Any] | None = self._any("GET", f"/runs/{_part(run_id)}/report")
         return report
 
+    def lineage(self, run_id: str) -> dict[str, Any]:
+        """What a run came from and led to, as in `retro_dash.run_list.Lineage`."""
+        return self._json("GET", f"/runs/{_part(run_id)}/lineage")
+
+    def train_schema(self) -> dict[str, Any]:
+        """What a form of a training run needs: schema, methods, presets, and the model of the engine."""
+        return self._json("GET", "/train/schema")
+
+    def check_training(
+        self, config: dict[str, JsonValue], filter_text: str = "", dataset: str | None = None
+    ) -> dict[str, Any]:
+        """A train config looked at before it becomes a run, as in `retro_dash.preflight.Check`."""
+        body = {"config": config, "filter": filter_text, "dataset": dataset}
+        return self._json("POST", "/train/check", json=body)
+
+    def machine(self) -> dict[str, Any]:
+        """`machine`: its load. `room`: the memory that training and serving share."""
+        return self._json("GET", "/machine")
+
     def cancel_run(self, run_id: str, at_once: bool = False) -> Run:
         """Save and stop; `at_once` kills it without saving."""
         body = {"at_once": at_once}
@@ -263,6 +282,15 @@ class HubClient:
 
     def adapters(self) -> list[Adapter]:
         return [Adapter.model_validate(adapter) for adapter in self._any("GET", "/adapters")]
+
+    def adapter_rows(self) -> list[dict[str, Any]]:
+        """Adapters with where they came from and what they scored, as in `retro_dash.adapters.AdapterRow`."""
+        return list(self._any("GET", "/adapters/rows"))
+
+    def import_adapter(self, folder: str, name: str, role: str) -> Adapter:
+        """Copy a PEFT folder of the hub's machine into its home; `role` is planner, reflector or both."""
+        body = {"folder": folder, "name": name, "role": role}
+        return Adapter.model_validate(self._json("POST", "/adapters/import", json=body))
 
     def load_adapter(self, name: str) -> dict[str, JsonValue]:
         return self._json("POST", f"/adapters/{_part(name)}/load")
@@ -304,6 +332,19 @@ class HubClient:
         """The annotator's next episodes, none of `skip`, and the progress: `retro_dash.queues.QueuePage`."""
         params = {"annotator": annotator, "filter": filter_text, "order": order, "limit": limit, "skip": list(skip)}
         return self._json("GET", "/queue", params=params)
+
+    def agreement(self, name: str = "verdict") -> dict[str, Any]:
+        """How far annotators agree on a label, and where they do not: `retro_dash.agreement.Agreement`."""
+        return self._json("GET", "/agreement", params={"name": name})
+
+    def votes(self) -> dict[str, Any]:
+        """Blind votes against what came of the reflections: `retro_dash.agreement.VoteComparison`."""
+        return self._json("GET", "/agreement/votes")
+
+    def blind_pair(self, annotator: str) -> dict[str, Any] | None:
+        """Two reflections to compare, as in `retro_dash.curation.BlindPair`; None when none is left."""
+        pair: dict[str, Any] | None = self._any("GET", "/agreement/pair", params={"annotator": annotator})
+        return pair
 
     def close(self) -> None:
         self._http.close()

@@ -333,14 +333,21 @@ def _label(row: Record) -> Label:
     return Label(target=target, value=json.loads(row["value"]), at=_aware(row["made_at"]), **rest)
 
 
-def runs(cursor: Cursor, kinds: Sequence[str], states: Sequence[str], limit: int, offset: int) -> tuple[Run, ...]:
+def runs(
+    cursor: Cursor, kinds: Sequence[str], states: Sequence[str], after: str | None, limit: int | None
+) -> tuple[Run, ...]:
+    """Newest first, behind the run `after` if it is given. Raises BadInput when there is no such run."""
+    if after is not None and not known(cursor, "runs", "id", [after]):
+        raise BadInput(f"There is no run {after!r} to go on from. Begin again without a cursor.")
     rows = records(
         cursor,
-        """SELECT * FROM runs
-        WHERE (len($kinds::VARCHAR[]) = 0 OR list_contains($kinds::VARCHAR[], kind))
-        AND (len($states::VARCHAR[]) = 0 OR list_contains($states::VARCHAR[], state))
-        ORDER BY created_at DESC, id LIMIT $limit OFFSET $offset""",
-        {"kinds": list(kinds), "states": list(states), "limit": limit, "offset": offset},
+        """SELECT runs.* FROM runs LEFT JOIN (FROM runs WHERE id = $after) AS last ON true
+        WHERE (len($kinds::VARCHAR[]) = 0 OR list_contains($kinds::VARCHAR[], runs.kind))
+        AND (len($states::VARCHAR[]) = 0 OR list_contains($states::VARCHAR[], runs.state))
+        AND ($after IS NULL OR runs.created_at < last.created_at
+            OR (runs.created_at = last.created_at AND runs.id > last.id))
+        ORDER BY runs.created_at DESC, runs.id LIMIT $limit""",
+        {"kinds": list(kinds), "states": list(states), "after": after, "limit": limit},
     )
     return tuple(_run(row) for row in rows)
 
@@ -443,3 +450,7 @@ def events_since(
 
 def last_seq(cursor: Cursor, run_id: str) -> int | None:
     return column(cursor, "SELECT max(seq) FROM events WHERE run_id = ?", [run_id])[0]  # type: ignore[no-any-return]
+
+
+def last_position(cursor: Cursor) -> int:
+    return column(cursor, "SELECT coalesce(max(position), 0) FROM events")[0]  # type: ignore[no-any-return]

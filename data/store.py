@@ -1,4 +1,4 @@
-"""The store: DuckDB behind one process, and the only file that imports it.
+"""The store: one database behind one process.
 
 `append(events)` is the only write; everything else is a question. Any thread may call any method: a question gets a
 cursor of its own, writes wait for each other. Everything lives in one folder, the home:
@@ -12,27 +12,32 @@ cursor of its own, writes wait for each other. Everything lives in one folder, t
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
-import duckdb
-import pyarrow as pa
-
 from data import queries
-from data.errors import BadFile, BadInput, RetroDashError, StorageError
+from data.database import (
+    FULL,
+    READ_ONLY,
+    UNFIT,
+    Database,
+    DatabaseError,
+    first_line,
+    refused,
+)
+from data.errors import BadInput, RetroDashError, StorageError
 from data.events import Event, LabelMade
-from data.gate import Gate
+from data.inserts import write_rows
 from data.journal import Journal
 from data.lock import own
 from data.migrations import MIGRATIONS
-from data.projection import Change, Projection, Row, names_in
-from data.recovery import Recovery, recover, stamp
+from data.projection import Projection, names_in
+from data.recovery import Recovery
 from data.rows import EpisodePage, Facets, MetricSeries, StoredEvent
 from data.types import Adapter, DatasetVersion, Episode, Label, Run, Turn
 
@@ -41,25 +46,8 @@ P = ParamSpec("P")
 Cursor = Any
 
 DATABASE = "retro.duckdb"
-SCHEMA = Path(__file__).with_name("schema.sql")
 ROOM_NEEDED = 8 * 2**20
 """Bytes that must be free before a write is tried: DuckDB breaks off for good when a disk fills up under it."""
-FRAME_ROWS = 16
-"""From so many rows on, a columnar frame is faster than values in the statement."""
-FULL = re.compile(r"No space left|database has been invalidated|Disk quota", re.IGNORECASE)
-READ_ONLY = re.compile(r"Read-only file system", re.IGNORECASE)
-UNUSABLE = re.compile(
-    r"No space left|Permission denied|Read-only|Could not set lock|Disk quota|memory", re.IGNORECASE
-)
-DAMAGED = re.compile(r"\bWAL\b|corrupt|not a valid DuckDB|serializ|checksum|INTERNAL", re.IGNORECASE)
-UNFIT = (OverflowError, pa.ArrowException, duckdb.ConversionException, duckdb.InvalidInputException)
-SETTINGS: dict[str, Any] = {
-    "memory_limit": "2GB",
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-}
-"""The hub shares its machine with training; nothing is ever downloaded; no SQL sees a Python variable."""
 log = logging.getLogger(__name__)
 
 
@@ -72,14 +60,9 @@ class Store:
         """Set when the database could not be opened as it was."""
         self.read_only_reason: str | None = None
         """A sentence while the disk refuses writes (full, read-only); they go on by themselves once it takes them."""
-        self._path = home / DATABASE
-        self._migrations = migrations
+        self._database = Database(home / DATABASE, migrations)
         self._journal = Journal(home / "journal" / "labels.jsonl")
         self._write_lock = threading.RLock()
-        self._gate = Gate()
-        self._connection: Any = None
-        self._is_cut_off = False
-        """Whether the database broke off and could not be opened for writing again since."""
         self._lock: IO[str] | None = None
         self._next_position = 1
 
@@ -96,9 +79,9 @@ class Store:
             home.mkdir(parents=True, exist_ok=True)
             store._lock = own(home / "store.lock")
             store._open()
-        except (OSError, duckdb.Error) as error:
+        except (OSError, DatabaseError) as error:
             store.close()
-            reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+            reason = error.strerror if isinstance(error, OSError) else first_line(error)
             raise StorageError(
                 f"The store in {home} cannot be opened ({reason}): make the folder writable and give it room, "
                 "or choose another home (RETRO_HOME)."
@@ -117,12 +100,10 @@ class Store:
     def close(self) -> None:
         """Write everything into the database file and let go of it. Safe to call twice."""
         with self._write_lock:
-            if self._connection is not None:
+            if self._database.is_open:
                 with suppress(RetroDashError):
                     self.checkpoint()
-                with self._gate.alone():
-                    self._connection.close()
-                    self._connection = None
+                self._database.close()
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -139,7 +120,7 @@ class Store:
             self._make_writable()
             try:
                 return self._apply(events, is_journalled=False)
-            except (OSError, OverflowError, pa.ArrowException, duckdb.Error) as error:
+            except (OSError, *UNFIT, DatabaseError) as error:
                 raise self._refused_write(error) from error
 
     def checkpoint(self) -> None:
@@ -147,12 +128,12 @@ class Store:
         with self._write_lock:
             self._make_writable()
             try:
-                with self._cursor() as cursor:
+                with self._database.cursor() as cursor:
                     size = str(self._journal.size())
                     cursor.execute("INSERT OR REPLACE INTO meta VALUES ('journal_offset', ?)", [size])
                     cursor.execute("CHECKPOINT")
                 self.read_only_reason = None
-            except (OSError, duckdb.Error) as error:
+            except (OSError, DatabaseError) as error:
                 raise self._refused_write(error) from error
 
     def snapshot(self, path: Path) -> Path:
@@ -166,14 +147,10 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
-            with self._cursor() as cursor:
-                counts = _copy_database(cursor, part)
-            with duckdb.connect(part, read_only=True) as copy:
-                if (found := _row_counts(copy)) != counts:
-                    raise StorageError(f"The backup {path} is not complete: it has {found}, the store has {counts}.")
+            self._database.copy(part)
             part.rename(path)
-        except (OSError, duckdb.Error) as error:
-            raise StorageError(f"The backup {path} cannot be written ({_first_line(error)}).") from error
+        except (OSError, DatabaseError) as error:
+            raise StorageError(f"The backup {path} cannot be written ({first_line(error)}).") from error
         finally:
             part.unlink(missing_ok=True)
         return path
@@ -241,10 +218,18 @@ class Store:
         return self._ask(queries.labels, "current_labels", episode_id, conditions, after, limit)
 
     def runs(
-        self, kinds: Sequence[str] = (), states: Sequence[str] = (), limit: int = 100, offset: int = 0
+        self,
+        kinds: Sequence[str] = (),
+        states: Sequence[str] = (),
+        *,
+        after: str | None = None,
+        limit: int | None = None,
     ) -> tuple[Run, ...]:
-        """Runs of these kinds and states (all when empty), newest first."""
-        return self._ask(queries.runs, kinds, states, limit, offset)
+        """Runs of these kinds and states (all when empty), newest first, from the one behind the run `after` on.
+
+        Raises BadInput when there is no such run.
+        """
+        return self._ask(queries.runs, kinds, states, after, limit)
 
     def run(self, id_: str) -> Run:
         """One run. Raises UnknownName."""
@@ -288,33 +273,19 @@ class Store:
 
     def _ask(self, question: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with self._cursor() as cursor:
+            with self._database.cursor() as cursor:
                 return question(cursor, *args, **kwargs)
-        except duckdb.Error as error:
-            if isinstance(error, UNFIT):
-                raise BadInput(f"A value does not fit the store: {_first_line(error)}") from error
-            if not FULL.search(str(error)):
-                raise StorageError(f"The store could not answer: {_first_line(error)}") from error
+        except DatabaseError as error:
+            if not FULL.search(str(error)) or isinstance(error, UNFIT):
+                raise refused(error, "The store could not answer") from error
         self._reopen()
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             return question(cursor, *args, **kwargs)
-
-    @contextmanager
-    def _cursor(self) -> Iterator[Cursor]:
-        """A cursor of this call's own; nothing is left unread or open afterwards."""
-        with self._gate.shared():
-            if self._connection is None:
-                raise StorageError(f"The store in {self.home} is closed.")
-            cursor = self._connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
 
     def _apply(self, events: Sequence[Event], is_journalled: bool) -> int:
         """One transaction. Labels reach the journal before the commit, and leave it again when the commit fails."""
         journal_size: int | None = None
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             cursor.begin()
             try:
                 projection = Projection(queries.stored(cursor, names_in(events)), self._next_position)
@@ -327,7 +298,7 @@ class Store:
             except BaseException:
                 if journal_size is not None:
                     self._journal.cut(journal_size)
-                with suppress(duckdb.Error):
+                with suppress(DatabaseError):
                     cursor.rollback()
                 raise
         self._next_position = projection.next_position
@@ -335,60 +306,16 @@ class Store:
         return len(projection.applied)
 
     def _open(self) -> None:
-        try:
-            self._connection = self._connect()
-        except duckdb.Error as error:
-            if UNUSABLE.search(str(error)) or not DAMAGED.search(str(error)):
-                raise
-            self._connection, recovery = recover(self._path, self.home / "backups", _first_line(error), self._connect)
-            replayed = self._replay_journal()
-            self.recovery = replace(recovery, labels_replayed=replayed)
+        self.recovery = self._database.open(self.home / "backups")
+        self._next_position = self._database.newest_position + 1
+        replayed = self._replay_journal()
+        if self.recovery is not None:
+            self.recovery = replace(self.recovery, labels_replayed=replayed)
             log.warning("%s", self.recovery)
-        else:
-            self._replay_journal()
-
-    def _connect(self) -> Any:
-        """A connection to a database of today's version, made or migrated if need be."""
-        connection = duckdb.connect(self._path, config=SETTINGS)
-        try:
-            version, newest = schema_version(connection), 1 + len(self._migrations)
-            if version > newest:
-                raise StorageError(
-                    f"The store {self._path} has version {version}, and this program knows versions up to {newest}: "
-                    "update Retro Dash, or choose another home (RETRO_HOME)."
-                )
-            if version == 0:
-                _run_scripts(connection, [SCHEMA.read_text()], newest)
-            elif version < newest:
-                connection = self._migrate(connection, version)
-            newest_position = queries.column(connection, "SELECT coalesce(max(position), 0) FROM events")[0]
-            self._next_position = newest_position + 1
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _migrate(self, connection: Any, version: int) -> Any:
-        """Copy the database aside, then apply the missing steps in one transaction."""
-        connection.execute("CHECKPOINT")
-        connection.close()
-        backup = self.home / "backups" / f"before-version-{1 + len(self._migrations)}-{stamp()}.duckdb"
-        backup.parent.mkdir(exist_ok=True)
-        shutil.copy2(self._path, backup)
-        connection = duckdb.connect(self._path, config=SETTINGS)
-        try:
-            _run_scripts(connection, self._migrations[version - 1 :], 1 + len(self._migrations))
-        except duckdb.Error as error:
-            connection.close()
-            raise StorageError(
-                f"The store {self._path} could not be brought from version {version} to {1 + len(self._migrations)} "
-                f"({_first_line(error)}). It is unchanged; a copy is {backup}."
-            ) from error
-        return connection
 
     def _replay_journal(self) -> int:
         """Apply the labels that the journal has and the database lacks; return how many."""
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             found = queries.column(cursor, "SELECT value FROM meta WHERE name = 'journal_offset'")
         part = self._journal.read(int(found[0]) if found else 0)
         if part.bad_lines:
@@ -404,7 +331,7 @@ class Store:
                 "free some space. What was stored is safe and can be read; nothing new is stored until then."
             )
             raise StorageError(self.read_only_reason)
-        if self._is_cut_off:
+        if self._database.is_cut_off:
             self._reopen()
 
     def _refused_write(self, error: Exception) -> RetroDashError:
@@ -416,132 +343,15 @@ class Store:
             )
             return StorageError(self.read_only_reason)
         if not FULL.search(str(error)):
-            if isinstance(error, UNFIT):
-                return BadInput(f"A value does not fit the store: {_first_line(error)}")
-            return StorageError(f"The store in {self.home} did not take the write: {_first_line(error)}")
+            return refused(error, f"The store in {self.home} did not take the write")
         self._reopen()
         self.read_only_reason = (
-            f"The disk of {self.home} is full ({_first_line(error)}): free some space. What was stored is safe and "
+            f"The disk of {self.home} is full ({first_line(error)}): free some space. What was stored is safe and "
             "can be read; nothing new is stored until then."
         )
         return StorageError(self.read_only_reason)
 
     def _reopen(self) -> None:
-        """Close the database and open it again: for writing if there is room, else for reading."""
-        with self._write_lock, self._gate.alone():
-            if self._connection is None:
-                raise StorageError(f"The store in {self.home} is closed.")
-            self._connection.close()
-            self._is_cut_off = True
-            try:
-                self._connection = self._connect()
-                self._is_cut_off = False
-            except duckdb.Error:
-                self._connection = duckdb.connect(self._path, read_only=True, config=SETTINGS)
-
-
-def connect_to_copy(path: Path, memory: str = "1GB") -> Any:
-    """A connection for questions in SQL to a snapshot: it reads no other file, loads nothing and cannot be unlocked.
-
-    It bounds neither time nor all memory (DuckDB's own limits do not hold for every function): use it in a process
-    that can be killed. Raises BadFile when `path` is no store.
-    """
-    try:
-        return duckdb.connect(
-            path,
-            read_only=True,
-            config={
-                **SETTINGS,
-                "memory_limit": memory,
-                "threads": 2,
-                "max_temp_directory_size": "0B",
-                "home_directory": "/nonexistent",
-                "enable_external_access": False,
-                "lock_configuration": True,
-            },
-        )
-    except duckdb.Error as error:
-        raise BadFile(f"{path} is no store of Retro Dash ({_first_line(error)}).") from error
-
-
-def sql_error(error: BaseException) -> str | None:
-    """What the database says of a question that it cannot answer; None when the error is not the database's."""
-    return _first_line(error) if isinstance(error, duckdb.Error) else None
-
-
-def write_rows(cursor: Cursor, projection: Projection) -> None:
-    """Insert and change what a projection collected."""
-    for table, rows in projection.inserts.items():
-        insert(cursor, table, rows)
-    for change in projection.changes:
-        update(cursor, change)
-
-
-def insert(cursor: Cursor, table: str, rows: Sequence[Row]) -> None:
-    """Add rows, given in the order of the table's columns."""
-    if len(rows) < FRAME_ROWS:
-        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
-        values = [list(value) if isinstance(value, tuple) else value for row in rows for value in row]
-        cursor.execute(f"INSERT INTO {table} VALUES {marks}", values)  # noqa: S608
-        return
-    columns = [pa.array(values) for values in zip(*rows, strict=True)]
-    frame = pa.Table.from_arrays(columns, names=[f"column{index}" for index in range(len(columns))])
-    cursor.register("frame", frame)
-    cursor.execute(f"INSERT INTO {table} SELECT * FROM frame")  # noqa: S608
-    cursor.unregister("frame")
-
-
-def update(cursor: Cursor, change: Change) -> None:
-    values = ", ".join(f"{name} = ?" for name in change.values)
-    keys = " AND ".join(f"{name} = ?" for name in change.keys)
-    sql = f"UPDATE {change.table} SET {values} WHERE {keys}"  # noqa: S608
-    cursor.execute(sql, [*change.values.values(), *change.keys.values()])
-
-
-def schema_version(connection: Any) -> int:
-    """Version of an open database, 0 when it is empty."""
-    if not queries.column(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):
-        return 0
-    return int(queries.column(connection, "SELECT value FROM meta WHERE name = 'schema_version'")[0])
-
-
-def _run_scripts(connection: Any, scripts: Sequence[str], version: int) -> None:
-    """Apply scripts and note the version they lead to, all or nothing."""
-    connection.begin()
-    try:
-        for script in scripts:
-            connection.execute(script)
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema_version', ?)", [str(version)])
-        connection.commit()
-    except duckdb.Error:
-        connection.rollback()
-        raise
-    connection.execute("CHECKPOINT")
-
-
-def _copy_database(cursor: Cursor, path: Path) -> dict[str, int]:
-    """Copy the database as it is at one moment; return the rows of each table."""
-    own_name = queries.column(cursor, "SELECT current_database()")[0]
-    alias = f"copy_{stamp()}"
-    cursor.execute(f"ATTACH {_quoted(str(path))} AS {alias}")
-    try:
-        cursor.begin()
-        counts = _row_counts(cursor)
-        cursor.execute(f"COPY FROM DATABASE {own_name} TO {alias}")
-        cursor.commit()
-    finally:
-        cursor.execute(f"DETACH {alias}")
-    return counts
-
-
-def _row_counts(cursor: Cursor) -> dict[str, int]:
-    sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY table_name"
-    return {name: queries.column(cursor, f"SELECT count(*) FROM {name}")[0] for name in queries.column(cursor, sql)}  # noqa: S608
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        with self._write_lock:
+            self._database.reopen()
+            self._next_position = self._database.newest_position + 1

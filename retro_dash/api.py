@@ -26,7 +26,8 @@ from retro_dash.api_runs import runs_router
 from retro_dash.api_store import store_router
 from retro_dash.api_training import training_router
 from retro_dash.live import LiveEpisode, Notice
-from retro_dash.service import LiveRequest, Service
+from retro_dash.playing import LiveRequest
+from retro_dash.service import Service
 
 POLL_SECONDS = 0.04
 KEEP_ALIVE_SECONDS = 15.0
@@ -131,25 +132,26 @@ def _library(service: Service) -> APIRouter:
 
 def _live(service: Service) -> APIRouter:
     router = APIRouter(tags=["live"], prefix="/live")
+    playing = service.playing
 
     def pressed(live: LiveEpisode) -> State:
         return live.state(with_episode=False)
 
     @router.get("")
     def live_list() -> list[State]:
-        return service.live_list()
+        return playing.states()
 
     @router.post("", status_code=201)
     def open_live(request: LiveRequest) -> State:
-        return service.open_live(request)
+        return playing.open(request)
 
     @router.get("/{episode_id}")
     def live_state(episode_id: str) -> State:
-        return service.live_state(episode_id)
+        return playing.find(episode_id).state()
 
     @router.get("/{episode_id}/events")
     def events(episode_id: str, request: Request, cursor: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-        live = service.live(episode_id)
+        live = playing.find(episode_id)
         last = request.headers.get("last-event-id", "")
         start = int(last) if last.isdigit() else cursor
         return StreamingResponse(
@@ -159,31 +161,31 @@ def _live(service: Service) -> APIRouter:
     @router.post("/{episode_id}/step")
     def step(episode_id: str, body: StepBody | None = None) -> State:
         body = body or StepBody()
-        live = service.live(episode_id)
+        live = playing.find(episode_id)
         live.step(body.hold, body.thought, body.action)
         return pressed(live)
 
     @router.post("/{episode_id}/reflect")
     def reflect(episode_id: str, body: ReflectBody | None = None) -> State:
-        live = service.live(episode_id)
+        live = playing.find(episode_id)
         live.reflect((body or ReflectBody()).text)
         return pressed(live)
 
     @router.post("/{episode_id}/edit_reflection")
     def edit_reflection(episode_id: str, body: EditBody) -> State:
-        live = service.live(episode_id)
+        live = playing.find(episode_id)
         live.edit_reflection(body.text)
         return pressed(live)
 
     @router.post("/{episode_id}/fork", status_code=201)
     def fork(episode_id: str, body: ForkBody) -> State:
-        return service.fork(
+        return playing.fork(
             episode_id, body.trial, body.turn, planner=body.planner, thought=body.thought, action=body.action
         )
 
     @router.post("/{episode_id}/{verb}")
     def press(episode_id: str, verb: Literal["run_trial", "run_episode", "next_trial", "stop"]) -> State:
-        live = service.live(episode_id)
+        live = playing.find(episode_id)
         match verb:
             case "run_trial":
                 live.run_trial()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.rows import MetricSeries
 from data.types import Run, RunState
 from retro_dash.alerts import WATCHED, alerts
+from retro_dash.paging import say_next
 from retro_dash.results import EvaluationResult, TaskSet, evaluation_results, task_sets
-from retro_dash.run_list import Lineage, RunList, RunRow, dataset_items
+from retro_dash.run_list import BACKGROUND, Lineage, RunList, RunRow, dataset_items
 from retro_dash.service import Service
 from retro_dash.step_samples import StepSample, samples_of_step
 
@@ -20,6 +21,8 @@ ALERT_POINTS = 300
 Points = Annotated[int, Query(ge=2, le=20_000)]
 Names = Annotated[list[str] | None, Query()]
 StepNumber = Annotated[int | None, Query(ge=-(2**31), lt=2**31)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+Cursor = Annotated[str | None, Query(max_length=200)]
 Key = Annotated[str | None, Header(alias="idempotency-key")]
 
 
@@ -86,13 +89,29 @@ def _add_lists(router: APIRouter, service: Service) -> None:
     run_list = RunList(service.store, service.jobs)
 
     @router.get("/runs")
-    def runs(kind: Names = None, state: Annotated[list[RunState] | None, Query()] = None) -> list[Run]:
-        kinds = kind or ["collect", "train", "evaluate"]
-        return list(service.store.runs(kinds=kinds, states=tuple(state or ())))
+    def runs(
+        request: Request,
+        response: Response,
+        kind: Names = None,
+        state: Annotated[list[RunState] | None, Query()] = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> list[Run]:
+        """Newest first; the `Link` header says where they go on."""
+        found = service.store.runs(kind or BACKGROUND, tuple(state or ()), after=cursor, limit=limit + 1)
+        if len(found) > limit:
+            say_next(request, response, found[limit - 1].id)
+        return list(found[:limit])
 
     @router.get("/runs/rows")
-    def rows() -> list[RunRow]:
-        return run_list.rows()
+    def rows(
+        request: Request, response: Response, kind: Names = None, cursor: Cursor = None, limit: Limit = 100
+    ) -> list[RunRow]:
+        """All that have not ended and the newest `limit` that have; the `Link` header says where these go on."""
+        page = run_list.page(kind or BACKGROUND, cursor, limit)
+        if page.next_cursor is not None:
+            say_next(request, response, page.next_cursor)
+        return page.rows
 
     @router.get("/runs/queue")
     def queue() -> list[str]:
@@ -184,8 +203,18 @@ def _add_facts(router: APIRouter, service: Service) -> None:
     jobs = service.jobs
 
     @router.get("/runs/{run_id}/dataset")
-    def dataset(run_id: str, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[dict[str, JsonValue]]:
-        return dataset_items(jobs.folder(run_id), limit)
+    def dataset(
+        request: Request,
+        response: Response,
+        run_id: str,
+        cursor: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    ) -> list[dict[str, JsonValue]]:
+        """What the run works on, from item `cursor` on; the `Link` header says where it goes on."""
+        found = dataset_items(jobs.folder(run_id), cursor, limit + 1)
+        if len(found) > limit:
+            say_next(request, response, cursor + limit)
+        return found[:limit]
 
     @router.get("/runs/{run_id}/log", response_class=PlainTextResponse)
     def log(run_id: str, lines: Annotated[int, Query(ge=1, le=5000)] = 100) -> str:
@@ -198,9 +227,14 @@ def _add_facts(router: APIRouter, service: Service) -> None:
 
 def _add_results(router: APIRouter, service: Service) -> None:
     @router.get("/results")
-    def results() -> list[EvaluationResult]:
-        """Finished evaluations, newest first."""
-        return evaluation_results(service)
+    def results(
+        request: Request, response: Response, cursor: Cursor = None, limit: Limit = 100
+    ) -> list[EvaluationResult]:
+        """Finished evaluations, newest first; the `Link` header says where they go on."""
+        page = evaluation_results(service, cursor, limit)
+        if page.next_cursor is not None:
+            say_next(request, response, page.next_cursor)
+        return page.results
 
     @router.get("/results/sets")
     def sets() -> list[TaskSet]:

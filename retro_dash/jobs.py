@@ -202,7 +202,7 @@ class Jobs:
     def _adopt(self) -> None:
         """Take up the runs that had not ended when the last hub stopped."""
         order = self._read_queue()
-        for run in self._store.runs(kinds=KINDS, states=tuple(_OPEN), limit=10_000):
+        for run in self._store.runs(kinds=KINDS, states=tuple(_OPEN)):
             folder = RunFolder(self._runs / run.id)
             seq = max(HUB_SEQ, (self._store.last_seq(run.id) or 0) + 1)
             job = self._jobs[run.id] = Job(folder, run.state, hub_seq=seq)

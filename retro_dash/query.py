@@ -74,7 +74,7 @@ def main() -> int:
     bytes_ = MEMORY_GIB * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (bytes_, bytes_))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from data.store import connect_to_copy, sql_error  # The limits hold for the database too.
+    from data.database import connect_to_copy, sql_error  # The limits hold for the database too.
 
     try:
         connection = connect_to_copy(Path(request["copy"]))

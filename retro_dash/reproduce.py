@@ -38,9 +38,9 @@ from envs import environment_kind
 from retro_dash.commands.episodes import stored_episodes
 from retro_dash.commands.play import choose_tasks, open_storage
 from retro_dash.foreground import follow_worker, queued_run
+from retro_dash.library import allowed_options, refuse_unavailable
 from retro_dash.run_config import TrainRunConfig, parse_run_config
 from retro_dash.run_folder import RunFolder, all_events, make_run_folder
-from retro_dash.service import allowed_options, refuse_unavailable
 from retro_dash.settings import Settings
 
 _NAME = r"[a-z0-9][a-z0-9-]*"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -17,7 +17,6 @@ from retro_dash.run_config import Arm
 from retro_dash.scores import Interval
 from retro_dash.service import Service
 
-SHOWN = 200
 Terms = Literal["IL", "RL", "IL + RL", "imported"]
 
 
@@ -27,6 +26,14 @@ class EvaluationResult(Noun):
     run: Run
     source: dict[str, JsonValue]
     report: dict[str, JsonValue]
+
+
+class ResultPage(NamedTuple):
+    """Some of the list."""
+
+    results: list[EvaluationResult]
+    next_cursor: str | None
+    """The run behind which the next page begins; None on the last one."""
 
 
 class Training(Noun):
@@ -71,21 +78,22 @@ class TaskSet(Noun):
     """The newest of each pair of players, the newest evaluation first."""
 
 
-def evaluation_results(service: Service) -> list[EvaluationResult]:
-    """Finished evaluations, newest first."""
-    runs = service.store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=SHOWN)
-    found = ((run, service.report(run.id)) for run in runs)
-    return [
+def evaluation_results(service: Service, after: str | None, limit: int) -> ResultPage:
+    """Finished evaluations, newest first, of at most `limit` runs behind the run `after`. Raises BadInput."""
+    runs = service.store.runs(("evaluate",), (RunState.FINISHED,), after=after, limit=limit + 1)
+    found = ((run, service.report(run.id)) for run in runs[:limit])
+    results = [
         EvaluationResult(run=run, source=service.jobs.folder(run.id).source(), report=report)
         for run, report in found
         if report is not None
     ]
+    return ResultPage(results, runs[limit - 1].id if len(runs) > limit else None)
 
 
 def task_sets(store: Store, jobs: Jobs) -> list[TaskSet]:
     """What may be compared, the set with the newest evaluation first."""
     sets: dict[str, tuple[EvaluationReport, dict[tuple[object, ...], Contender]]] = {}
-    for run in store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=SHOWN):
+    for run in store.runs(kinds=("evaluate",), states=(RunState.FINISHED,)):
         text = read_report(jobs.folder(run.id))
         if text is None:
             continue

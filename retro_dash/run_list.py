@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -16,7 +19,6 @@ from retro_dash.jobs import ENDED, Jobs
 from retro_dash.run_folder import RunFolder
 
 SPARK_POINTS = 32
-SHOWN = 100
 BACKGROUND = ("collect", "train", "evaluate")
 
 
@@ -36,6 +38,14 @@ class RunRow(Noun):
     """The part that the estimate is about, where it is not the whole run."""
     spark_name: str
     spark: tuple[float, ...]
+
+
+class RunPage(NamedTuple):
+    """Some lines of the list."""
+
+    rows: list[RunRow]
+    next_cursor: str | None
+    """The run behind which the next page begins; None on the last one."""
 
 
 class Lineage(Noun):
@@ -63,12 +73,21 @@ class RunList:
         self._store, self._jobs = store, jobs
         self._ended: dict[str, RunRow] = {}
 
-    def rows(self) -> list[RunRow]:
-        """The newest runs: waiting ones in the order of the queue, then the others, newest first."""
+    def page(self, kinds: Sequence[str] = BACKGROUND, after: str | None = None, limit: int = 100) -> RunPage:
+        """Waiting runs in the order of the queue, then the others, newest first.
+
+        All that have not ended, with the newest `limit` that have; behind the run `after` only such as have ended.
+        Raises BadInput when there is no run `after`.
+        """
+        going = self._store.runs(kinds, tuple(set(RunState) - ENDED)) if after is None else ()
+        ended = self._store.runs(kinds, tuple(ENDED), after=after, limit=limit + 1)
+        cursor = ended[limit - 1].id if len(ended) > limit else None
         queue = self._jobs.queue()
-        runs = self._store.runs(kinds=BACKGROUND, limit=SHOWN)
-        rows = [self._row(run, queue) for run in runs]
-        return sorted(rows, key=lambda row: (row.position is None, row.position or 0))
+        # One that ended between the two questions is in both answers.
+        newest = sorted({run.id: run for run in (*going, *ended[:limit])}.values(), key=lambda run: run.id)
+        newest.sort(key=lambda run: run.created_at, reverse=True)
+        rows = [self._row(run, queue) for run in newest]
+        return RunPage(sorted(rows, key=lambda row: (row.position is None, row.position or 0)), cursor)
 
     def lineage(self, run_id: str) -> Lineage:
         """Raises UnknownName."""
@@ -76,7 +95,7 @@ class RunList:
         folder = self._jobs.folder(run_id)
         source = folder.source()
         adapters = tuple(a.name for a in self._store.adapters() if a.run_id == run_id)
-        evaluations = self._store.runs(kinds=("evaluate",), limit=1000)
+        evaluations = self._store.runs(kinds=("evaluate",))
         frozen = next((one for one in self._store.datasets() if one.hash == source.get("dataset")), None)
         return Lineage(
             filter=_text(frozen.filter if frozen else source.get("filter")),
@@ -147,15 +166,13 @@ def players(run: Run) -> set[str]:
     return {str(arm.get(role)) for arm in found for role in ("planner", "reflector")}
 
 
-def dataset_items(folder: RunFolder, limit: int) -> list[dict[str, JsonValue]]:
-    """The first items of a run's frozen dataset, as small as a list needs them."""
+def dataset_items(folder: RunFolder, start: int, limit: int) -> list[dict[str, JsonValue]]:
+    """`limit` items of a run's frozen dataset from number `start` (from 0) on, as small as a list needs them."""
     items: list[dict[str, JsonValue]] = []
     if not folder.dataset.is_file():
         return items
     with folder.dataset.open(encoding="utf-8") as file:
-        for line in file:
-            if len(items) >= limit:
-                break
+        for line in islice(file, start, start + limit):
             item = json.loads(line)
             task = item.get("task", item)
             is_episode = "task" in item

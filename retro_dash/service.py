@@ -3,67 +3,40 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 
-from data.errors import BadFile, BadInput, Refused, Unavailable, UnknownName
-from data.events import EpisodeStarted, Event, EventBody, RunCreated
+from data.errors import BadFile, BadInput, Unavailable, UnknownName
 from data.filters import describe
 from data.rows import EpisodePage
 from data.store import Store
-from data.types import Adapter, Episode, Run, RunState, Strategy, Task, Turn
-from envs import ENVIRONMENTS, environment_kind
-from envs.base import EnvironmentKind, Options
+from data.types import Adapter, Turn
+from envs import environment_kind
 from envs.isolated import EnvironmentPool
 from envs.replay import ReplayReport, replay_episode
+from retro_dash import library
 from retro_dash.adapters import adapter_damage, known_adapters
-from retro_dash.agent.fork import fork_episode
-from retro_dash.agent.limits import Limits
-from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy, policy_choices
-from retro_dash.agent.policy import AbsentPolicy, Policy
-from retro_dash.agent.rollout import Player
+from retro_dash.agent.policies import ModelServer, policy_choices
 from retro_dash.curation import Curation
 from retro_dash.evaluating import read_report
-from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
 from retro_dash.judging import Judging, find_judge
-from retro_dash.live import LiveEpisode
+from retro_dash.library import bundled_tasks, known_split
 from retro_dash.machine import MachineMeter
 from retro_dash.memory import Room
+from retro_dash.playing import Playing
 from retro_dash.preflight import Check, check_training, chosen_by_dataset, chosen_by_filter
-from retro_dash.present import episode_markdown, page_episode, public_metadata
+from retro_dash.present import episode_markdown, page_episode
 from retro_dash.settings import Settings
 
 VERSION = "0.1.0"
 WHOLE_EPISODE_TURNS = 200
 """An episode with more turns than this is read in pieces."""
 FIRST_TURNS = 50
-
-
-class LiveRequest(BaseModel):
-    """What a new live episode is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    env: str
-    task_id: str
-    split: str | None = None
-    planner: str = EXPERT
-    reflector: str = EXPERT
-    strategy: Strategy = Strategy.REFLEXION
-    temperature: float = Field(default=0.0, ge=0, le=5)
-    seed: int = Field(default=0, ge=0)
-    trial_limit: int = Field(default=3, ge=1, le=100)
-    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class EngineHandle(ModelServer, Protocol):
@@ -94,34 +67,23 @@ class Service:
         self.jobs = Jobs(settings.home, store, self._engine_url, make_room=self._make_room)
         self.curation = Curation(settings.home, store)
         self.judging = Judging(self.curation, lambda name: find_judge(settings, self.engine, name))
-        self._live: OrderedDict[str, LiveEpisode] = OrderedDict()
-        self._lock = threading.Lock()
+        self.playing = Playing(settings, store, self.pool, lambda: self.engine)
 
-    # Environments, tasks, policies
+    # What can be played, and by whom
 
     def environments(self) -> list[dict[str, JsonValue]]:
         """All environments and whether they work here."""
-        return [_describe(environment_kind(name)) for name in ENVIRONMENTS]
+        return library.environments()
 
     def tasks(
         self, env: str, split: str | None = None, query: str = "", limit: int = 50, offset: int = 0
     ) -> dict[str, JsonValue]:
-        """A page of an environment's bundled tasks whose id or instruction holds `query`."""
-        kind = environment_kind(env)
-        words = query.lower().split()
-        found = [
-            task
-            for task in bundled_tasks(env, _known_split(kind, split))
-            if all(word in f"{task.id} {task.instruction}".lower() for word in words)
-        ]
-        page = found[offset : offset + limit]
-        return {"total": len(found), "tasks": [_public_task(task, kind) for task in page]}
+        """A page of an environment's bundled tasks whose id or instruction holds every word of `query`."""
+        return library.find_tasks(env, split, query, limit, offset)
 
     def random_task(self, env: str, split: str | None = None, seed: int | None = None) -> dict[str, JsonValue]:
         """One bundled task, drawn at random."""
-        kind = environment_kind(env)
-        draw = random.Random(seed)  # noqa: S311 - a choice of task, no secret
-        return _public_task(draw.choice(bundled_tasks(env, _known_split(kind, split))), kind)
+        return library.random_task(env, split, seed)
 
     def policies(self) -> dict[str, JsonValue]:
         """Planners and reflectors that can be chosen now."""
@@ -135,144 +97,14 @@ class Service:
         engine: JsonValue = (
             self.engine.status() if self.engine else {"state": "stopped", "model": None, "detail": "No engine."}
         )
-        with self._lock:
-            busy = sum(live.is_busy for live in self._live.values())
         return {
             "version": VERSION,
             "home": str(self.settings.home),
             "engine": engine,
-            "live": {"open": len(self._live), "busy": busy},
+            "live": self.playing.counts(),
             "runs": dict(self.jobs.counts()),
             "storage": {"read_only": self.store.read_only_reason},
         }
-
-    # Live episodes
-
-    def open_live(self, request: LiveRequest) -> dict[str, JsonValue]:
-        """Begin a live episode; nothing is played yet."""
-        kind = environment_kind(request.env)
-        task = find_task(request.env, request.task_id, request.split)
-        options = allowed_options(request.options, kind, self.settings)
-        refuse_unavailable(kind, options)
-        self._find_policy(request.planner, "planner", kind)
-        self._find_policy(request.reflector, "reflector", kind)
-        episode_id, run_id = new_id("ep"), new_id("play")
-        episode = Episode(
-            id=episode_id,
-            task=task,
-            run_id=run_id,
-            created_at=_now(),
-            options=options,
-            **request.model_dump(exclude={"env", "task_id", "split", "options"}),
-        )
-        return self._begin(episode).state()
-
-    def live(self, episode_id: str) -> LiveEpisode:
-        """The live episode, rebuilt from the store when this hub does not hold it. Raises UnknownName, Refused."""
-        with self._lock:
-            live = self._live.get(episode_id)
-            if live is not None:
-                self._live.move_to_end(episode_id)
-                return live
-        episode = self.store.episode(episode_id, with_tokens=True)
-        live = self._make_live(episode, (self.store.last_seq(episode.run_id) or 0) + 1)
-        return self._keep(live)
-
-    def live_state(self, episode_id: str) -> dict[str, JsonValue]:
-        return self.live(episode_id).state()
-
-    def live_list(self) -> list[dict[str, JsonValue]]:
-        """The episodes that are live in this hub, newest first."""
-        with self._lock:
-            lives = list(self._live.values())
-        return [live.state(with_episode=False) for live in reversed(lives)]
-
-    def fork(
-        self,
-        episode_id: str,
-        trial: int,
-        turn: int,
-        *,
-        planner: str | None = None,
-        thought: str | None = None,
-        action: str | None = None,
-    ) -> dict[str, JsonValue]:
-        """A new live episode that leaves the old one at a turn; with an action, that action is played first."""
-        parent = self.store.episode(episode_id, with_tokens=True)
-        if planner:
-            self._find_policy(planner, "planner", environment_kind(parent.task.env))
-        child = fork_episode(
-            parent, trial, turn, episode_id=new_id("ep"), run_id=new_id("play"), planner=planner or None
-        )
-        live = self._begin(child)
-        if thought is not None or action is not None:
-            live.step(thought=thought, action=action)
-        return live.state()
-
-    def _begin(self, episode: Episode) -> LiveEpisode:
-        run = Run(
-            id=episode.run_id,
-            kind="play",
-            name=f"play {episode.task.id}",
-            state=RunState.RUNNING,
-            created_at=episode.created_at,
-            started_at=episode.created_at,
-        )
-        live = self._make_live(episode, 2)
-        started = EpisodeStarted(episode=episode)
-        self.store.append(
-            [
-                Event(run_id=run.id, seq=0, at=run.created_at, body=RunCreated(run=run)),
-                Event(run_id=run.id, seq=1, at=run.created_at, body=started),
-            ]
-        )
-        return self._keep(live)
-
-    def _make_live(self, episode: Episode, next_seq: int) -> LiveEpisode:
-        kind = environment_kind(episode.task.env)
-        planner = self._policy(episode.planner, "planner", kind)
-        reflector = self._policy(episode.reflector, "reflector", kind)
-        numbers = count(next_seq)
-
-        def store(body: EventBody) -> None:
-            self.store.append([Event(run_id=episode.run_id, seq=next(numbers), at=_now(), body=body)])
-
-        def make_player(record: Callable[[EventBody], None]) -> Player:
-            return Player(
-                episode,
-                kind,
-                self.pool.open,
-                planner,
-                reflector,
-                record,
-                limits=Limits(),
-                on_text=lambda role, text: live.stream_text(role, text),
-            )
-
-        live = LiveEpisode(make_player, store)
-        return live
-
-    def _find_policy(self, name: str, role: Role, kind: EnvironmentKind) -> Policy:
-        """Raises UnknownName, BadFile or EngineError when it cannot be asked now."""
-        return make_policy(name, role, kind, self.engine, self.settings.expert_words_per_second or None)
-
-    def _policy(self, name: str, role: Role, kind: EnvironmentKind) -> Policy:
-        """The same, whether it can be asked now or not."""
-
-        def find() -> Policy:
-            return self._find_policy(name, role, kind)
-
-        return find() if name == EXPERT else AbsentPolicy(name, find)
-
-    def _keep(self, live: LiveEpisode) -> LiveEpisode:
-        with self._lock:
-            kept = self._live.setdefault(live.episode.id, live)
-            idle = [key for key, other in self._live.items() if not other.is_busy and other is not kept]
-            surplus = len(self._live) - self.settings.live_limit
-            closing = [self._live.pop(key) for key in idle[: max(0, surplus)]]
-        for other in closing:
-            other.close()
-        return kept
 
     # Stored episodes
 
@@ -342,7 +174,7 @@ class Service:
         if dataset is not None:
             tasks = [task for task in self.curation.datasets.evaluation_tasks(dataset) if task.env == env]
         elif split is not None or not filter_text:
-            tasks = bundled_tasks(env, _known_split(environment_kind(env), split))
+            tasks = bundled_tasks(env, known_split(environment_kind(env), split))
         else:
             rows = [self.store.episode(id_) for id_ in self.store.episode_ids(filter_text)]
             tasks = list({e.task.id: e.task for e in rows if e.task.env == env}.values())
@@ -426,100 +258,7 @@ class Service:
 
     def close(self) -> None:
         """Interrupt live episodes (they can be continued) and free everything."""
-        with self._lock:
-            lives = list(self._live.values())
-            self._live.clear()
-        for live in lives:
-            live.close()
+        self.playing.close()
         self.jobs.close()
         self.pool.close()
         self.store.close()
-
-
-@lru_cache(maxsize=64)
-def bundled_tasks(env: str, split: str) -> list[Task]:
-    """Bundled tasks of a split, read once."""
-    return environment_kind(env).bundled(split)
-
-
-def find_task(env: str, task_id: str, split: str | None = None) -> Task:
-    """The bundled task called `task_id`. Raises UnknownName with some known ids."""
-    kind = environment_kind(env)
-    splits = [_known_split(kind, split)] if split else list(kind.splits)
-    known: list[str] = []
-    for name in splits:
-        for task in bundled_tasks(env, name):
-            if task.id == task_id:
-                return task
-            known.append(task.id)
-    raise UnknownName(f"{env} task", task_id, known[:12])
-
-
-def read_tasks(env: str, path: Path, options: Options) -> list[Task]:
-    """Tasks from a file in the environment's public format. Raises BadFile, BadInput when it holds none."""
-    tasks = environment_kind(env).read(path, options)
-    if not tasks:
-        raise BadInput(f"{path} holds no tasks for {env}.")
-    return tasks
-
-
-UNSAFE_OPTION = "unsafe_run_model_code_on_host"
-
-
-def allowed_options(given: Options, kind: EnvironmentKind, settings: Settings) -> dict[str, JsonValue]:
-    """The options of an episode. Only the setting can turn the sandbox off, and then every episode records it.
-
-    Raises BadInput for an option that the environment does not have.
-    """
-    for name in given:
-        if name not in kind.options or name == UNSAFE_OPTION:
-            known = ", ".join(sorted(set(kind.options) - {UNSAFE_OPTION}))
-            raise BadInput(f"{kind.name} has no option {name!r}. Known: {known or 'none'}.")
-    is_unsafe = settings.unsafe_run_model_code_on_host and UNSAFE_OPTION in kind.options
-    return {**given, UNSAFE_OPTION: True} if is_unsafe else dict(given)
-
-
-def refuse_unavailable(kind: EnvironmentKind, options: Options) -> None:
-    """Raises Refused with the reason when the environment cannot be played here."""
-    availability = kind.check()
-    if not availability.works and UNSAFE_OPTION not in options:
-        raise Refused(f"{kind.title} does not work on this machine: {availability.detail}")
-
-
-def _known_split(kind: EnvironmentKind, split: str | None) -> str:
-    if split is None or split == "":
-        return kind.splits[0]
-    if split not in kind.splits:
-        raise UnknownName(f"split of {kind.name}", split, kind.splits)
-    return split
-
-
-def _describe(kind: EnvironmentKind) -> dict[str, JsonValue]:
-    availability = kind.check()
-    return {
-        "name": kind.name,
-        "title": kind.title,
-        "summary": kind.summary,
-        "turn_limit": kind.turn_limit,
-        "success_rule": kind.success_rule,
-        "splits": list(kind.splits),
-        "options": dict(kind.options),
-        "works": availability.works,
-        "detail": availability.detail,
-    }
-
-
-def _public_task(task: Task, kind: EnvironmentKind) -> dict[str, JsonValue]:
-    """A task without its gold."""
-    return {
-        "id": task.id,
-        "env": task.env,
-        "split": task.split,
-        "instruction": task.instruction,
-        "turn_limit": task.turn_limit or kind.turn_limit,
-        "metadata_public": public_metadata(task),
-    }
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

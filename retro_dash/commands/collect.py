@@ -8,8 +8,8 @@ from envs import environment_kind
 from retro_dash.agent.policies import EXPERT
 from retro_dash.commands.play import add_task_arguments, choose_tasks, open_storage, read_options
 from retro_dash.foreground import run_in_foreground
+from retro_dash.library import allowed_options, refuse_unavailable
 from retro_dash.run_config import parse_run_config
-from retro_dash.service import allowed_options, refuse_unavailable
 from retro_dash.settings import Settings
 
 

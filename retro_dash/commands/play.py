@@ -28,8 +28,8 @@ from retro_dash.agent.batch import Append, BatchPlan, is_broken, play_many
 from retro_dash.agent.policies import EXPERT, SCRIPTED, ModelServer, make_policy
 from retro_dash.client import HubClient
 from retro_dash.ids import new_id
+from retro_dash.library import allowed_options, bundled_tasks, find_task, read_tasks, refuse_unavailable
 from retro_dash.present import episode_line
-from retro_dash.service import allowed_options, bundled_tasks, find_task, read_tasks, refuse_unavailable
 from retro_dash.serving.engine import connect_engine, start_engine
 from retro_dash.settings import Settings
 

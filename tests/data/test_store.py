@@ -33,7 +33,8 @@ from data.events import (
     RunCreated,
     RunStateChanged,
 )
-from data.store import FRAME_ROWS, Store
+from data.inserts import FRAME_ROWS
+from data.store import Store
 from data.types import (
     Adapter,
     Completion,

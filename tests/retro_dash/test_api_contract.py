@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -17,12 +17,13 @@ import httpx
 import pytest
 import uvicorn
 from accounts_examples import BEARER, TOKEN, client_of, hub
-from curation_examples import fill, make_episode
+from curation_examples import NOW, fill, make_episode
 from fastapi.testclient import TestClient
 
 from data.errors import BadInput, UnknownName
-from data.events import EpisodeStarted, Event
+from data.events import EpisodeStarted, Event, RunCreated
 from data.store import Store
+from data.types import Run, RunState
 from retro_dash.client import HubClient
 from retro_dash.guard import Guard
 from retro_dash.query import query
@@ -180,7 +181,7 @@ def pages_of(http: TestClient, path: str, **params: Any) -> list[list[Any]]:
         found.append(answer.json())
         if "next" not in answer.links:
             return found
-        params = dict(httpx.URL(answer.links["next"]["url"]).params)
+        params = httpx.URL(answer.links["next"]["url"]).params
 
 
 def test_episodes_that_come_while_one_pages_neither_double_nor_hide_a_row(tmp_path: Path):
@@ -237,7 +238,10 @@ def test_the_audit_log_goes_back_to_its_beginning(http: TestClient):
     assert times == sorted(times)
 
 
-@pytest.mark.parametrize("path", ["/api/v1/episodes", "/api/v1/labels", "/api/v1/labels/audit"])
+@pytest.mark.parametrize(
+    "path",
+    [f"/api/v1/{name}" for name in ("episodes", "labels", "labels/audit", "runs", "runs/rows", "results")],
+)
 def test_a_cursor_that_nobody_gave_is_refused(http: TestClient, path: str):
     answer = http.get(path, params={"cursor": "nothing"})
     assert (answer.status_code, "Begin again without a cursor" in answer.text) == (422, True)
@@ -316,6 +320,22 @@ def test_refusals_are_the_same_errors_with_the_same_words(place: Place):
 # Scripts and notebooks
 
 
+def made_run(number: int) -> Event:
+    """A finished training run; those of one ten were made at the same moment."""
+    at = NOW + timedelta(seconds=number // 10)
+    run = Run(id=f"train-{number:04}", kind="train", state=RunState.FINISHED, created_at=at)
+    return Event(run_id=run.id, seq=0, at=at, body=RunCreated(run=run))
+
+
+def test_a_client_reads_all_of_a_thousand_runs_or_as_many_as_it_asks_for(client: HubClient):
+    client.append([made_run(number) for number in range(1001)])
+    ids = [run.id for run in client.runs(["train"])]
+    assert (len(set(ids)), len(ids), ids[0]) == (1001, 1001, "train-1000")
+    assert [row["run"]["id"] for row in client.run_rows()] == ids
+    assert [run.id for run in client.runs(["train", "collect"], ["finished"], limit=3)] == ids[:3]
+    assert client.runs(["train"], ["running"]) == []
+
+
 def test_a_filter_becomes_a_pandas_table(client: HubClient):
     table = client.frame("env:hotpotqa", sort="task")
     assert list(table.id) == ["e1", "e2", "e3"]
@@ -341,7 +361,7 @@ def test_a_snapshot_taken_over_http_answers_sql(client: HubClient, tmp_path: Pat
 def say(client: HubClient, id_: str, value: Any = "heard", name: str = "note") -> None:
     target = {"episode_id": "e2", "part": "episode"}
     request = {"id": id_, "target": target, "name": name, "value": value, "annotator": "ann"}
-    client._ask("POST", "/labels", json={"labels": [request]})
+    client.label([request])
 
 
 def test_what_one_does_the_other_hears_within_two_seconds(client: HubClient):

@@ -6,10 +6,11 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -218,6 +219,53 @@ def test_curves_come_as_columns_with_their_whole_length(hub: Hub) -> None:
     (row,) = hub.get("/runs/rows")
     assert row["spark_name"] == "planner/il_loss"
     assert row["spark"][0] == 2.0
+
+
+def pages_of(hub: Hub, path: str, **params: Any) -> list[list[Any]]:
+    """The pages of a list, following its `Link` header."""
+    found = []
+    while True:
+        answer = hub.http.get(f"/api/v1{path}", params=params)
+        found.append(answer.json())
+        if "next" not in answer.links:
+            return found
+        params = dict(httpx.URL(answer.links["next"]["url"]).params)
+
+
+def test_runs_of_one_moment_come_in_pages_that_neither_repeat_nor_lose_one(hub: Hub) -> None:
+    for number in range(7):
+        hub.add_run(f"train-{number}", "train", TRAIN)
+    pages = pages_of(hub, "/runs", limit=3, kind="train")
+    assert [[run["id"] for run in page] for page in pages] == [
+        ["train-0", "train-1", "train-2"],
+        ["train-3", "train-4", "train-5"],
+        ["train-6"],
+    ]
+
+
+def test_a_run_that_goes_on_is_on_the_first_page_however_old_and_on_no_other(hub: Hub) -> None:
+    old = Run(id="train-old", kind="train", state=RunState.RUNNING, created_at=NOW - timedelta(days=9))
+    hub.tell(old.id, RunCreated(run=old))
+    for number in range(4):
+        hub.add_run(f"train-{number}", "train", TRAIN)
+    pages = pages_of(hub, "/runs/rows", limit=2)
+    assert [[row["run"]["id"] for row in page] for page in pages] == [
+        ["train-0", "train-1", "train-old"],
+        ["train-2", "train-3"],
+    ]
+    assert [[row["run"]["id"] for row in page] for page in pages_of(hub, "/runs/rows", kind="evaluate")] == [[]]
+
+
+def test_what_a_run_works_on_comes_in_pages(hub: Hub) -> None:
+    hub.add_run("train-1", "train", TRAIN)
+    lines = "".join(episode(number).model_dump_json() + "\n" for number in range(5))
+    (hub.home / "runs" / "train-1" / "dataset.jsonl").write_text(lines)
+    pages = pages_of(hub, "/runs/train-1/dataset", limit=2)
+    assert [[item["task_id"] for item in page] for page in pages] == [
+        ["task-0", "task-1"],
+        ["task-2", "task-3"],
+        ["task-4"],
+    ]
 
 
 def test_a_run_that_is_not_there_is_one_sentence(hub: Hub) -> None:

@@ -12,7 +12,9 @@ from fastapi.testclient import TestClient
 from data.errors import BadFile
 from data.store import Store
 from retro_dash.api import add_api
-from retro_dash.service import LiveRequest, Service, bundled_tasks
+from retro_dash.library import bundled_tasks
+from retro_dash.playing import LiveRequest
+from retro_dash.service import Service
 from retro_dash.settings import Settings
 
 
@@ -96,8 +98,8 @@ def test_a_hub_that_starts_again_continues_at_the_same_turn(client: TestClient, 
 
 
 def test_watchers_get_what_happened_in_order_and_a_late_one_is_told_to_load_anew(service: Service):
-    state = service.open_live(LiveRequest(env="hotpotqa", task_id=task_id()))
-    live = service.live(str(state["episode_id"]))
+    state = service.playing.open(LiveRequest(env="hotpotqa", task_id=task_id()))
+    live = service.playing.find(str(state["episode_id"]))
     live.run_episode()
     assert live.wait(20)
     notices = live.notices(0)
@@ -187,8 +189,8 @@ def test_an_unknown_episode_is_not_found(client: TestClient):
 
 def test_two_verbs_at_once_are_refused(service: Service, tmp_path: Path):
     planner = scripted(tmp_path, "Action: Search[x]")
-    state = service.open_live(LiveRequest(env="hotpotqa", task_id=task_id(), planner=planner, trial_limit=50))
-    live = service.live(str(state["episode_id"]))
+    state = service.playing.open(LiveRequest(env="hotpotqa", task_id=task_id(), planner=planner, trial_limit=50))
+    live = service.playing.find(str(state["episode_id"]))
     live.run_episode()
     with pytest.raises(Exception, match=r"busy|ended"):
         live.step()

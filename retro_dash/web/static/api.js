@@ -38,6 +38,11 @@ function query(parameters) {
 }
 
 export const get = async (path, parameters = {}, options = {}) => (await request(path + query(parameters), options)).json();
+/** One page of a list, and the `next` one's query (null behind the last): `getPage(path + next)`. */
+export async function getPage(path, parameters = {}) {
+  const response = await request(path + query(parameters));
+  return { rows: await response.json(), next: /<([^>]*)>; rel="next"/.exec(response.headers.get("link"))?.[1] ?? null };
+}
 export const getText = async (path) => (await request(path)).text();
 export const post = async (path, body = {}, headers = {}) =>
   (await request(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) })).json();

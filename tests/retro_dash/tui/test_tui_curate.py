@@ -24,7 +24,7 @@ def play_two_trials(hub: Hub, count: int) -> list[str]:
         for task in client.tasks("alfworld", "valid", limit=50)["tasks"]:
             id_ = str(client.open_live({"env": "alfworld", "task_id": task["id"], "trial_limit": 2})["episode_id"])
             client.press(id_, "run_episode")
-            hub.service.live(id_).wait(30)
+            hub.service.playing.find(id_).wait(30)
             ids += [id_] if len(hub.service.store.episode(id_).reflections) == 1 else []
             if len(ids) == count:
                 return ids

@@ -17,7 +17,7 @@ from data.types import Adapter
 from retro_dash.client import HubClient
 from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.episode import EpisodeScreen
-from retro_dash.tui.train import sparkline
+from retro_dash.tui.runwords import sparkline
 
 SIZES = [(80, 24), (200, 50)]
 IDS = ["80x24", "200x50"]
@@ -31,7 +31,7 @@ def play(hub: Hub, request: dict[str, str]) -> str:
     with HubClient.at(hub.address) as client:
         episode_id = str(client.open_live(dict(request))["episode_id"])
         client.press(episode_id, "run_episode")
-    hub.service.live(episode_id).wait(30)
+    hub.service.playing.find(episode_id).wait(30)
     return episode_id
 
 

@@ -1,6 +1,6 @@
 // Results: the sentence a reader wants, the curve by trial, the table, the flips; and the same tasks again.
 
-import { get, id } from "../api.js";
+import { get, getPage, id } from "../api.js";
 import { age, button, fill, h, keyed, plural, setText } from "../dom.js";
 import { evaluationForm } from "../evalform.js";
 import { bind } from "../keys.js";
@@ -19,18 +19,21 @@ export async function draw(frame) {
   const form = evaluationForm({ onStarted: (run) => { frame.say("The evaluation is queued"); go({ waiting: run.id }); watch(); } });
   const going = h("ul", { class: "going", "aria-label": "Evaluations that are not finished" });
   const table = h("section", { class: "all-results", "aria-label": "All evaluations" });
+  const older = button("Show older evaluations", () => more().then(show).catch((error) => say(error.message)), { hidden: true });
   const figures = figureBoard();
   const empty = h("div", { class: "empty-state", hidden: true }, h("p", {}, h("strong", {}, "Nothing was evaluated yet.")),
     h("p", {}, "An evaluation plays the same tasks with two or more methods and reports first, final and average reward, the curve over trials, and which tasks flipped."),
     button("Evaluate the same tasks again", () => go({ new: 1 }), { class: "primary" }));
   const again = button(["Same tasks again ", h("kbd", {}, "N")], () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }), { class: "primary" });
-  fill(frame.main, h("div", { class: "results-page" }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, figures.element, table));
+  fill(frame.main, h("div", { class: "results-page" }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, figures.element, table, older));
   bind("n", "Evaluate the same tasks again", () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }));
   bind("j ArrowDown", "Next evaluation", () => step(1));
   bind("k ArrowUp", "Previous evaluation", () => step(-1));
   bind("Escape", "Back to the report", () => go(shown ? { run: shown.run.id } : {}), () => location.search !== "");
 
   let results = [];
+  let next;
+  let finished = "";
   let adapters = [];
   let sets = [];
   let published = null;
@@ -56,8 +59,19 @@ export async function draw(frame) {
   }
 
   async function load() {
-    [results, adapters, sets] = await Promise.all([get("/results"), get("/adapters/rows"), get("/results/sets")]);
+    finished = finishedOf(await get("/runs/rows", { kind: "evaluate" }));
+    const [page, ...others] = await Promise.all([getPage("/results"), get("/adapters/rows"), get("/results/sets")]);
+    [adapters, sets] = others;
+    const newest = new Set(page.rows.map((one) => one.run.id));
+    results = [...page.rows, ...results.filter((one) => !newest.has(one.run.id))];
+    if (next === undefined) next = page.next;
     published ??= await (await fetch("/ui/published.json")).json();
+  }
+
+  async function more() {
+    const page = await getPage(`/results${next}`);
+    results = [...results, ...page.rows];
+    next = page.next;
   }
 
   async function show() {
@@ -65,12 +79,14 @@ export async function draw(frame) {
     const wanted = address();
     form.element.hidden = !wanted.has("new");
     pair.hidden = !wanted.has("a");
+    while (next && wanted.has("run") && !results.some((one) => one.run.id === wanted.get("run"))) await more();
     shown = results.find((one) => one.run.id === wanted.get("run")) ?? (wanted.has("run") ? null : results[0] ?? null);
     report.hidden = wanted.has("new") || wanted.has("a") || !shown;
     empty.hidden = results.length > 0 || wanted.has("new");
     again.hidden = wanted.has("new") || !results.length;
     figures.element.hidden = wanted.has("new") || wanted.has("a") || !sets.length;
     if (!figures.element.hidden) figures.show(sets, published, shown?.run.id);
+    older.hidden = !next;
     drawAll(table, results, adapters, published, shown?.run.id, (run) => go({ run }));
     document.title = "Results · Retro Dash";
     if (wanted.has("new")) {
@@ -90,7 +106,7 @@ export async function draw(frame) {
   }
 
   function drawGoing(rows) {
-    const open = rows.filter(({ run }) => run.kind === "evaluate" && (RUNNING.includes(run.state) || run.id === address().get("waiting")));
+    const open = rows.filter(({ run }) => RUNNING.includes(run.state) || run.id === address().get("waiting"));
     keyed(going, open, ({ run }) => run.id, ({ run }) => h("li", {}, h("a", { href: `/train?run=${id(run.id)}` })), (item, { run, done, total }) => {
       const [, mark, word] = STATES[run.state];
       setText(item.firstChild, `${mark} ${runTitle(run)} ${word}${total && run.state === "running" ? `, ${done} of ${total} episodes` : ""}`);
@@ -102,13 +118,12 @@ export async function draw(frame) {
     clearTimeout(timer);
     if (document.hidden) return;
     try {
-      const rows = await get("/runs/rows");
+      const rows = await get("/runs/rows", { kind: "evaluate" });
       drawGoing(rows);
-      const ended = rows.filter(({ run }) => run.kind === "evaluate" && run.state === "finished").length;
-      if (ended !== results.length) {
-        const before = address();
+      if (finishedOf(rows) !== finished) {
+        const wanted = address();
         await load();
-        if (!before.has("new") && !before.has("a")) await show();
+        if (!wanted.has("new") && !wanted.has("a")) await show();
       }
     } catch (error) {
       if (error.status === 0) say(error.message);
@@ -127,6 +142,7 @@ export async function draw(frame) {
   }
 }
 
+const finishedOf = (rows) => rows.filter(({ run }) => run.state === "finished").map(({ run }) => run.id).join(" ");
 const ENVS = { hotpotqa: "HotpotQA", alfworld: "ALFWorld", intercode_sql: "InterCode SQL", intercode_bash: "InterCode Bash" };
 
 /** Every evaluation as rows of the papers' main table, the published ones under them and marked. */

@@ -1,10 +1,10 @@
 // Train: the runs, one of them with its live curves, or the form that starts a new one. The address says which.
 
-import { get, id, post } from "../api.js";
+import { getPage, id, post } from "../api.js";
 import { button, fill, h, setText } from "../dom.js";
 import { bind } from "../keys.js";
 import { runView } from "../run.js";
-import { runList } from "../runs.js";
+import { ENDED, runList } from "../runs.js";
 import { trainForm } from "../trainform.js";
 
 const REFRESH_MS = 1500;
@@ -19,8 +19,9 @@ export async function draw(frame) {
     h("p", {}, "A run turns chosen episodes into adapters: imitation of what worked, then reinforcement from what the agent tried. Its curves, its rollouts and its log appear here while it works."),
     button("Train on your episodes", () => go({ new: 1 }), { class: "primary" }));
   const start = button(["New run ", h("kbd", {}, "N")], () => go({ new: 1 }), { class: "primary wide" });
+  const older = button("Show older runs", () => more().catch((error) => say(error.message)), { class: "wide", hidden: true });
   fill(frame.main, h("div", { class: "train-page" },
-    h("aside", { class: "panel runs-panel", "aria-label": "Runs" }, start, h("h2", {}, "Runs"), list.element, h("p", { class: "dim small runs-none", hidden: true }, "None yet.")),
+    h("aside", { class: "panel runs-panel", "aria-label": "Runs" }, start, h("h2", {}, "Runs"), list.element, older, h("p", { class: "dim small runs-none", hidden: true }, "None yet.")),
     h("div", { class: "train-main" }, problem, view.element, form.element, empty)));
   const none = frame.main.querySelector(".runs-none");
 
@@ -80,7 +81,30 @@ export async function draw(frame) {
     setText(problem, message);
   }
 
+  // The newest runs are asked for again and again; an ended one that was seen is kept, for it stays as it is.
   let rows = null;
+  let next;
+  const ended = new Map();
+  async function load() {
+    const page = await getPage("/runs/rows");
+    keep(page.rows);
+    const newest = new Set(page.rows.map((row) => row.run.id));
+    rows = [...page.rows, ...[...ended.values()].filter((row) => !newest.has(row.run.id)).sort(byAge)];
+    if (next === undefined) next = page.next;
+    older.hidden = next === null;
+  }
+
+  async function more() {
+    const page = await getPage(`/runs/rows${next}`);
+    keep(page.rows);
+    next = page.next;
+    await refresh(false);
+  }
+
+  function keep(found) {
+    for (const row of found) if (ENDED.has(row.run.state)) ended.set(row.run.id, row);
+  }
+
   async function show() {
     say("");
     const wanted = address();
@@ -93,7 +117,7 @@ export async function draw(frame) {
       await refresh(false);
       return;
     }
-    rows ??= await get("/runs/rows");
+    if (!rows) await load();
     const run = wanted.get("run") ?? rows[0]?.run.id;
     view.element.hidden = !run;
     empty.hidden = Boolean(run);
@@ -109,7 +133,7 @@ export async function draw(frame) {
   }
 
   async function refresh(withView = true) {
-    rows = await get("/runs/rows");
+    await load();
     const current = isForm() ? null : address().get("run") ?? view.run()?.id ?? rows[0]?.run.id;
     list.show(rows, current, overlays());
     none.hidden = rows.length > 0;
@@ -139,3 +163,5 @@ export async function draw(frame) {
   await show().catch((error) => say(error.message));
   timer = setTimeout(watch, REFRESH_MS);
 }
+
+const byAge = (a, b) => b.run.created_at.localeCompare(a.run.created_at) || a.run.id.localeCompare(b.run.id);

@@ -13,7 +13,16 @@ from typing import Any, Protocol
 from data.errors import BadInput, UnknownName
 from data.filters import compile_filter, compile_sort
 from data.projection import Names, Stored, Tally
-from data.rows import EpisodePage, EpisodeRow, Facets, LabelSummary, MetricSeries, StoredEvent, TrialOutcome
+from data.rows import (
+    EpisodePage,
+    EpisodeRow,
+    Facets,
+    LabelSummary,
+    MetricSeries,
+    ReflectionRow,
+    StoredEvent,
+    TrialOutcome,
+)
 from data.types import (
     Adapter,
     Completion,
@@ -261,6 +270,22 @@ def episode_rows(
         rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows),
         next_cursor=rows[-1]["id"] if behind else None,
     )
+
+
+def reflections(cursor: Cursor, filter_: str) -> tuple[ReflectionRow, ...]:
+    where, parameters = compile_filter(filter_)
+    rows = records(
+        cursor,
+        f"""WITH found AS (SELECT number, id, env, task_id, instruction, created_at FROM episodes WHERE {where}),
+        newest AS (
+            SELECT episode, after_trial, text FROM reflections
+            QUALIFY row_number() OVER (PARTITION BY episode, after_trial ORDER BY position DESC) = 1
+        )
+        SELECT found.id AS episode_id, env, task_id, instruction, after_trial AS trial, text
+        FROM newest JOIN found ON newest.episode = found.number ORDER BY created_at DESC, number DESC, after_trial""",  # noqa: S608
+        parameters,
+    )
+    return tuple(ReflectionRow(**row) for row in rows)
 
 
 def episode_ids(cursor: Cursor, filter_: str, sort: str) -> tuple[str, ...]:

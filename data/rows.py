@@ -62,6 +62,17 @@ class EpisodePage(Noun):
     """Where to go on: the id of the last row; None when there is nothing behind it."""
 
 
+class ReflectionRow(Noun):
+    """A reflection with the task that it is about."""
+
+    episode_id: str
+    env: str
+    task_id: str
+    instruction: str
+    trial: int
+    text: str
+
+
 class StoredEvent(Noun):
     """That something happened, without its body. `position` is the cursor to go on from."""
 

@@ -38,7 +38,7 @@ from data.lock import own
 from data.migrations import MIGRATIONS
 from data.projection import Projection, names_in
 from data.recovery import Recovery
-from data.rows import EpisodePage, Facets, MetricSeries, StoredEvent
+from data.rows import EpisodePage, Facets, MetricSeries, ReflectionRow, StoredEvent
 from data.types import Adapter, DatasetVersion, Episode, Label, Run, Turn
 
 T = TypeVar("T")
@@ -181,6 +181,10 @@ class Store:
     def running_episodes(self) -> tuple[str, ...]:
         """Ids of the episodes that nobody has finished, newest first."""
         return self.episode_ids("state:running")
+
+    def reflections(self, filter_: str = "") -> tuple[ReflectionRow, ...]:
+        """The reflections of a filter's episodes, the newest episode's first. Raises BadInput."""
+        return self._ask(queries.reflections, filter_)
 
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are in the store."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from starlette.exceptions import HTTPException
 
-from data.errors import RetroDashError
 from data.events import Event
 from data.rows import EpisodePage
 from data.types import Turn
@@ -27,6 +24,8 @@ from retro_dash.api_store import store_router
 from retro_dash.api_training import training_router
 from retro_dash.live import LiveEpisode, Notice
 from retro_dash.playing import LiveRequest
+from retro_dash.problems import add_problems
+from retro_dash.responses import EventStream, JsonLines
 from retro_dash.service import Service
 
 POLL_SECONDS = 0.04
@@ -74,34 +73,7 @@ def add_api(app: FastAPI, service: Service) -> None:
     app.include_router(store_router(service.store), prefix="/api/v1")
     app.include_router(curation_router(service.curation), prefix="/api/v1")
     app.include_router(judge_router(service.judging), prefix="/api/v1")
-
-    @app.exception_handler(RetroDashError)
-    def on_error(request: Request, error: RetroDashError) -> JSONResponse:
-        return _problem(error.http_status, type(error).__name__, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    def on_bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return _problem(422, "BadInput", f"{where or 'The request'}: {first['msg']}.")
-
-    @app.exception_handler(HTTPException)
-    def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, "Refused", f"{request.url.path[:200]}: {error.detail}", error.headers)
-
-    @app.exception_handler(Exception)
-    def on_defect(request: Request, error: Exception) -> JSONResponse:
-        # The trace is in the hub's log and not in the answer: it may hold paths and secrets.
-        return _problem(500, "RetroDashError", f"A defect in Retro Dash ({type(error).__name__}); see the hub's log.")
-
-
-def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(
-        {"title": title, "status": status, "detail": detail},
-        status_code=status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    add_problems(app)
 
 
 def _library(service: Service) -> APIRouter:
@@ -149,14 +121,12 @@ def _live(service: Service) -> APIRouter:
     def live_state(episode_id: str) -> State:
         return playing.find(episode_id).state()
 
-    @router.get("/{episode_id}/events")
-    def events(episode_id: str, request: Request, cursor: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+    @router.get("/{episode_id}/events", response_class=EventStream)
+    def events(episode_id: str, request: Request, cursor: Annotated[int, Query(ge=0)] = 0) -> EventStream:
         live = playing.find(episode_id)
         last = request.headers.get("last-event-id", "")
         start = int(last) if last.isdigit() else cursor
-        return StreamingResponse(
-            _stream(live, start), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
+        return EventStream(_stream(live, start))
 
     @router.post("/{episode_id}/step")
     def step(episode_id: str, body: StepBody | None = None) -> State:
@@ -237,11 +207,11 @@ def _episodes(service: Service) -> APIRouter:
     def append(events: list[Event]) -> dict[str, int]:
         return {"applied": service.store.append(events)}
 
-    @router.get("/export/episodes")
-    def export(filter: str = "") -> StreamingResponse:  # noqa: A002
+    @router.get("/export/episodes", response_class=JsonLines)
+    def export(filter: str = "") -> JsonLines:  # noqa: A002
         ids = service.store.episode_ids(filter)
         lines = (service.store.episode(id_, with_tokens=True).model_dump_json() + "\n" for id_ in ids)
-        return StreamingResponse(lines, media_type="application/jsonl")
+        return JsonLines(lines)
 
     @router.get("/filters")
     def filters() -> State:

@@ -18,10 +18,13 @@ from retro_dash.agreement import (
     judge_agreement,
 )
 from retro_dash.api_datasets import datasets_router
-from retro_dash.curation import BlindPair, Curation, StoredLabel
+from retro_dash.curation import Curation
 from retro_dash.identity import actor
+from retro_dash.labelling import StoredLabel
 from retro_dash.labels import Change, LabelConflict, LabelRequest
 from retro_dash.paging import say_next
+from retro_dash.pairs import BlindPair
+from retro_dash.problems import problem
 from retro_dash.queues import QueuePage
 from retro_dash.tagset import TagSet
 
@@ -54,15 +57,12 @@ def curation_router(curation: Curation) -> APIRouter:
     """All routes of labels and queues."""
     router = APIRouter(tags=["curation"])
     router.include_router(datasets_router(curation))
+    for add in (_add_label_lists, _add_labelling, _add_agreement, _add_tagset, _add_queue):
+        add(router, curation)
+    return router
 
-    @router.post("/labels", response_model=list[StoredLabel])
-    def label(body: LabelsBody, request: Request) -> list[StoredLabel] | JSONResponse:
-        labels = [one.model_copy(update={"annotator": actor(request, one.annotator)}) for one in body.labels]
-        try:
-            return curation.label(labels)
-        except LabelConflict as conflict:
-            return _conflict(conflict)
 
+def _add_label_lists(router: APIRouter, curation: Curation) -> None:
     @router.get("/labels")
     def labels(
         request: Request,
@@ -95,14 +95,26 @@ def curation_router(curation: Curation) -> APIRouter:
             say_next(request, response, found[limit - 1].label.id)
         return found[:limit]
 
+
+def _add_labelling(router: APIRouter, curation: Curation) -> None:
+    @router.post("/labels", response_model=list[StoredLabel])
+    def label(body: LabelsBody, request: Request) -> list[StoredLabel] | JSONResponse:
+        labels = [one.model_copy(update={"annotator": actor(request, one.annotator)}) for one in body.labels]
+        try:
+            return curation.label(labels)
+        except LabelConflict as conflict:
+            return _conflict(conflict)
+
     @router.post("/labels/undo")
     def undo(body: StepBody, request: Request) -> StoredLabel:
-        return curation.undo(actor(request, body.annotator), body.id)
+        return curation.labelling.undo(actor(request, body.annotator), body.id)
 
     @router.post("/labels/redo")
     def redo(body: StepBody, request: Request) -> StoredLabel:
-        return curation.redo(actor(request, body.annotator), body.id)
+        return curation.labelling.redo(actor(request, body.annotator), body.id)
 
+
+def _add_agreement(router: APIRouter, curation: Curation) -> None:
     @router.get("/agreement")
     def agreement_on(name: str = "verdict") -> Agreement:
         return agreement(curation.labels(), name)
@@ -122,6 +134,8 @@ def curation_router(curation: Curation) -> APIRouter:
         """Two reflections on failures of one task for a blind vote; null when none is left."""
         return curation.blind_pair(actor(request, annotator))
 
+
+def _add_tagset(router: APIRouter, curation: Curation) -> None:
     @router.get("/tagset")
     def tagset() -> TagSet:
         return curation.tagsets.current()
@@ -135,6 +149,8 @@ def curation_router(curation: Curation) -> APIRouter:
     def replace_tagset(body: TagSet) -> TagSet:
         return curation.tagsets.replace(body)
 
+
+def _add_queue(router: APIRouter, curation: Curation) -> None:
     @router.get("/queue")
     def queue(
         request: Request,
@@ -154,11 +170,8 @@ def curation_router(curation: Curation) -> APIRouter:
     def release(body: ReleaseBody, request: Request) -> None:
         curation.queues.release(actor(request, body.annotator), body.episode_ids)
 
-    return router
-
 
 def _conflict(conflict: LabelConflict) -> JSONResponse:
     """The problem document of a lost race, with the label that stands."""
     current = conflict.current.model_dump(mode="json") if conflict.current is not None else None
-    problem = {"title": "Refused", "status": 409, "detail": str(conflict), "current": current}
-    return JSONResponse(problem, status_code=409, media_type="application/problem+json")
+    return problem(409, str(conflict), current=current)

@@ -9,39 +9,38 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 from data.store import Store
+from retro_dash.responses import Download, EventStream
+from retro_dash.tail import Tail
 
 POLL_SECONDS = 0.25
 KEEP_ALIVE_SECONDS = 15.0
 LONGEST_SECONDS = 600.0
 """A stream ends after this long and its watcher comes back with its cursor, so that a removed user stops watching."""
-AT_ONCE = 500
 
 
 def store_router(store: Store) -> APIRouter:
     """The routes that follow and copy the store."""
     router = APIRouter(tags=["store"])
+    tail = Tail(store)
 
-    @router.get("/events", response_class=StreamingResponse)
+    @router.get("/events", response_class=EventStream)
     def events(
         request: Request,
         cursor: Annotated[int | None, Query(ge=0, le=2**62)] = None,
         run: str | None = None,
         episode: str | None = None,
-    ) -> StreamingResponse:
+    ) -> EventStream:
         """Server-sent events after `cursor` (from now on when it is missing); each one's id is the next cursor."""
         last = request.headers.get("last-event-id", "")
         given = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else cursor
         start = store.last_position() if given is None else given
-        return StreamingResponse(
-            _stream(store, start, run, episode), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
+        return EventStream(_stream(store, tail, start, run, episode))
 
-    @router.get("/snapshot", response_class=FileResponse)
-    def snapshot() -> FileResponse:
+    @router.get("/snapshot", response_class=Download)
+    def snapshot() -> Download:
         """A DuckDB file with everything that is stored at this moment."""
         folder = tempfile.TemporaryDirectory(prefix=".snapshot-", dir=store.home)
         try:
@@ -49,30 +48,23 @@ def store_router(store: Store) -> APIRouter:
         except BaseException:
             folder.cleanup()
             raise
-        return FileResponse(
-            path,
-            media_type="application/octet-stream",
-            filename="retro.duckdb",
-            background=BackgroundTask(folder.cleanup),
-        )
+        return Download(path, filename="retro.duckdb", background=BackgroundTask(folder.cleanup))
 
     return router
 
 
-async def _stream(store: Store, cursor: int, run: str | None, episode: str | None) -> AsyncIterator[str]:
+async def _stream(store: Store, tail: Tail, cursor: int, run: str | None, episode: str | None) -> AsyncIterator[str]:
     clock = asyncio.get_running_loop().time
     begun, spoke, read = clock(), clock(), -1
     yield f"id: {cursor}\n\n"  # Where the watcher stands, should the line break before anything happens.
     while clock() - begun < LONGEST_SECONDS:
-        newest = store.last_position()
-        if newest != read:
-            happened = await asyncio.to_thread(store.events_since, cursor, run, episode, AT_ONCE)
-            for event in happened:
-                cursor = event.position
-                yield f"id: {cursor}\ndata: {event.model_dump_json()}\n\n"
-            # A full page may have more behind it.
-            read = newest if len(happened) < AT_ONCE else -1
-            spoke = clock() if happened else spoke
+        if store.last_position() != read:
+            news = await asyncio.to_thread(tail.after, cursor, run, episode)
+            read = news.reached
+            for message in news.messages:
+                cursor = message.event.position
+                yield message.text
+            spoke = clock() if news.messages else spoke
         if clock() - spoke >= KEEP_ALIVE_SECONDS:
             spoke = clock()
             yield ": alive\n\n"

@@ -319,12 +319,16 @@ class HubClient:
         """How far annotators agree on a label, and where they do not: `retro_dash.agreement.Agreement`."""
         return self._wire.object("GET", "/agreement", params={"name": name})
 
+    def judges(self) -> list[dict[str, Any]]:
+        """Language models as judges against people: `retro_dash.agreement.JudgeAgreement`."""
+        return list(self._wire.json("GET", "/agreement/judges"))
+
     def votes(self) -> dict[str, Any]:
         """Blind votes against what came of the reflections: `retro_dash.agreement.VoteComparison`."""
         return self._wire.object("GET", "/agreement/votes")
 
     def blind_pair(self, annotator: str) -> dict[str, Any] | None:
-        """Two reflections to compare, as in `retro_dash.curation.BlindPair`; None when none is left."""
+        """Two reflections to compare, as in `retro_dash.pairs.BlindPair`; None when none is left."""
         pair: dict[str, Any] | None = self._wire.json("GET", "/agreement/pair", params={"annotator": annotator})
         return pair
 

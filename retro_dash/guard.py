@@ -14,13 +14,14 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data.errors import StorageError
 from retro_dash.audit import AuditLog
 from retro_dash.identity import OWNER, Identity, Person, set_session
 from retro_dash.limits import Buckets
+from retro_dash.problems import problem
 from retro_dash.roles import Role, allowed_methods, least_role
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -120,13 +121,19 @@ class Guard:
         if least is None:
             others = allowed_methods(path)
             if others:
-                return problem(405, f"{path[:200]} takes {', '.join(others)}, not {method}.", allow=", ".join(others))
+                return problem(
+                    405,
+                    f"{path[:200]} takes {', '.join(others)}, not {method}.",
+                    headers={"allow": ", ".join(others)},
+                )
             return problem(404, f"There is nothing at {path[:200]} (no rule in retro_dash/roles.py).")
         if who.role.rank < least.rank:
             return problem(403, f"This needs the role {least}, and {who.name} is {who.role}. Ask an admin.")
         wait = 0.0 if who.is_owner else self._buckets.wait(who.name)
         if wait > 0:
-            return problem(429, "Too many requests at once. Wait a second.", **{"retry-after": str(int(wait) + 1)})
+            return problem(
+                429, "Too many requests at once. Wait a second.", headers={"retry-after": str(int(wait) + 1)}
+            )
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > _body_limit(scope):
             return problem(413, _too_large(_body_limit(scope)))
@@ -167,16 +174,6 @@ class Guard:
 class _Verdict(NamedTuple):
     who: Person | None
     refusal: Response | None
-
-
-def problem(status: int, detail: str, title: str = "Refused", **headers: str) -> JSONResponse:
-    """A problem document (RFC 9457) with the error's class as its title."""
-    return JSONResponse(
-        {"title": title, "status": status, "detail": detail},
-        status_code=status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
 
 
 def client_address(scope: Scope) -> str:

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from retro_dash.problems import problem
 
 PREFIX = "/api/v1/live"
 KEPT_SECONDS = 3600.0
@@ -47,9 +48,7 @@ class Repeats:
         answer = self._answer((_who(scope), str(scope["path"]), key[:LONGEST_KEY]), digest)
         if answer.body_digest != digest:
             detail = f"The idempotency key {key[:LONGEST_KEY]!r} was used for another request. Make a new one."
-            problem = {"title": "BadInput", "status": 422, "detail": detail}
-            refusal = JSONResponse(problem, 422, media_type="application/problem+json")
-            await refusal(scope, receive, send)
+            await problem(422, detail, "BadInput")(scope, receive, send)
             return
         async with answer.lock:
             if answer.messages:

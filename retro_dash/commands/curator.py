@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
 from zipfile import ZipFile
 
 from pydantic import BaseModel
@@ -20,11 +18,13 @@ from data.types import DatasetVersion, Episode, Label
 from retro_dash.address import find_hub
 from retro_dash.agreement import Agreement, JudgeAgreement, agreement, judge_agreement
 from retro_dash.client import HubClient
-from retro_dash.curation import Curation, StoredLabel
+from retro_dash.curation import Curation
 from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
 from retro_dash.exporting import HF_FILES, export
+from retro_dash.labelling import StoredLabel
 from retro_dash.labels import Change, LabelRequest
 from retro_dash.settings import Settings
+from retro_dash.wire import part
 
 PATIENCE_SECONDS = 900.0
 """Freezing and exporting a large store takes its time."""
@@ -97,7 +97,7 @@ class LocalCurator:
         return self._curation.audit(episode_id, annotator, limit)
 
     def step(self, verb: str, annotator: str, id_: str) -> StoredLabel:
-        return (self._curation.undo if verb == "undo" else self._curation.redo)(annotator, id_)
+        return (self._curation.labelling.undo if verb == "undo" else self._curation.labelling.redo)(annotator, id_)
 
     def agreement(self, name: str) -> Agreement:
         return agreement(self._curation.labels(), name)
@@ -120,64 +120,65 @@ class RemoteCurator(HubClient):
     """On a running hub."""
 
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
-        return set(self._any("POST", "/episodes/known", json={"ids": list(ids)}))
+        return set(self._wire.json("POST", "/episodes/known", json={"ids": list(ids)}))
 
     def send_labels(self, requests: Sequence[LabelRequest]) -> list[StoredLabel]:
         body = {"labels": [request.model_dump(mode="json", exclude_unset=True) for request in requests]}
-        return [StoredLabel.model_validate(stored) for stored in self._any("POST", "/labels", json=body)]
+        return [StoredLabel.model_validate(stored) for stored in self._wire.json("POST", "/labels", json=body)]
 
     def find_labels(self, episode_id: str | None, annotator: str | None, name: str | None) -> list[Label]:
         query = {"episode": episode_id, "annotator": annotator, "name": name}
-        return [Label.model_validate(label) for label in self._list("/labels", _given(query))]
+        return [Label.model_validate(label) for label in self._wire.items("/labels", query)]
 
     def audit(self, episode_id: str | None, annotator: str | None, limit: int) -> list[Change]:
         query = _given({"episode": episode_id, "annotator": annotator, "limit": limit})
-        return [Change.model_validate(change) for change in self._any("GET", "/labels/audit", params=query)]
+        return [Change.model_validate(change) for change in self._wire.json("GET", "/labels/audit", params=query)]
 
     def step(self, verb: str, annotator: str, id_: str) -> StoredLabel:
         body = {"annotator": annotator, "id": id_}
-        return StoredLabel.model_validate(self._any("POST", f"/labels/{verb}", json=body))
+        return StoredLabel.model_validate(self._wire.json("POST", f"/labels/{verb}", json=body))
 
     def agreement(self, name: str) -> Agreement:
-        return Agreement.model_validate(self._any("GET", "/agreement", params={"name": name}))
+        return Agreement.model_validate(self._wire.json("GET", "/agreement", params={"name": name}))
 
     def judge_agreement(self) -> Sequence[JudgeAgreement]:
-        return [JudgeAgreement.model_validate(one) for one in self._any("GET", "/agreement/judges")]
+        return [JudgeAgreement.model_validate(one) for one in self._wire.json("GET", "/agreement/judges")]
 
     def datasets(self) -> list[DatasetVersion]:
-        return [DatasetVersion.model_validate(version) for version in self._any("GET", "/datasets")]
+        return [DatasetVersion.model_validate(version) for version in self._wire.json("GET", "/datasets")]
 
     def freeze(self, request: DatasetRequest) -> DatasetVersion:
-        return DatasetVersion.model_validate(self._any("POST", "/datasets", json=_body(request)))
+        return DatasetVersion.model_validate(self._wire.json("POST", "/datasets", json=_body(request)))
 
     def check(self, request: DatasetRequest) -> LintReport:
-        return LintReport.model_validate(self._any("POST", "/datasets/check", json=_body(request)))
+        return LintReport.model_validate(self._wire.json("POST", "/datasets/check", json=_body(request)))
 
     def details(self, hash_: str) -> DatasetDetails:
-        return DatasetDetails.model_validate(self._any("GET", f"/datasets/{_part(hash_)}"))
+        return DatasetDetails.model_validate(self._wire.json("GET", f"/datasets/{part(hash_)}"))
 
     def diff(self, old: str, new: str) -> DatasetDiff:
-        return DatasetDiff.model_validate(self._any("GET", f"/datasets/{_part(old)}/diff/{_part(new)}"))
+        return DatasetDiff.model_validate(self._wire.json("GET", f"/datasets/{part(old)}/diff/{part(new)}"))
 
     def export(self, format_: str, filter_text: str, dataset: str | None, path: Path) -> int | None:
         """The hub does not say how many rows it wrote."""
         if path.exists():
             raise BadInput(f"{path} already exists: name a new file.")
         query = _given({"filter": filter_text, "dataset": dataset})
-        content = self._ask("GET", f"/exports/{_part(format_)}", params=query).content
-        part = path.with_name(f".{path.name}.part")
+        made = path.with_name(f".{path.name}.part")
+        with self._wire.download(f"/exports/{part(format_)}", params=query) as pieces, made.open("wb") as file:
+            file.writelines(pieces)
         if format_ == "hf":  # A folder travels zipped; only the files that it has are taken out.
-            part.mkdir()
-            with ZipFile(BytesIO(content)) as packed:
+            packed = made.rename(path.with_name(f".{path.name}.zip"))
+            made.mkdir()
+            with ZipFile(packed) as archive:
                 for name in HF_FILES:
-                    (part / name).write_bytes(packed.read(name))
-        else:
-            part.write_bytes(content)
-        part.rename(path)
+                    (made / name).write_bytes(archive.read(name))
+            packed.unlink()
+        made.rename(path)
         return None
 
     def training_episodes(self, hash_: str) -> list[Episode]:
-        lines = self._any("GET", f"/datasets/{_part(hash_)}/training")
+        lines = self._wire.json("GET", f"/datasets/{part(hash_)}/training")
         return [Episode.model_validate(episode) for episode in lines]
 
 
@@ -187,8 +188,3 @@ def _given(query: dict[str, Any]) -> dict[str, Any]:
 
 def _body(request: BaseModel) -> dict[str, Any]:
     return request.model_dump(mode="json")
-
-
-def _part(text: str) -> str:
-    """A piece of an address."""
-    return quote(text, safe="")

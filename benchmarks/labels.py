@@ -3,8 +3,10 @@
     python -m benchmarks.labels --json [--annotators 25] [--viewers 25] [--seconds 20] [--episodes 2000]
 
 A real hub process over HTTP on this machine, whose clients share its cores. Every annotator labels an episode every
-`--think` seconds; every viewer opens a page of 50 episodes or one episode every second. A label is acknowledged when
-it is on the disk. Two rounds: `annotating` at that pace, and `rushing`, in which nobody pauses. Milliseconds.
+`--think` seconds; every viewer opens a page of 50 episodes or one episode every second, and follows all events as
+they happen. A label is acknowledged when it is on the disk. Two rounds: `annotating` at that pace, and `rushing`, in
+which no annotator pauses. Milliseconds; `heard` is the share of labels that viewers heard of, `cpu` how many cores
+the hub and its clients (this process) kept busy.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -121,9 +124,18 @@ async def view(http: httpx.AsyncClient, who: int, until: float, pause: float, wa
         await asyncio.sleep(pause)
 
 
+async def follow(http: httpx.AsyncClient, heard: list[int]) -> None:
+    """Count the labels that happen, until the stream is closed."""
+    async with http.stream("GET", "/events", timeout=None) as answer:
+        async for line in answer.aiter_lines():
+            heard[0] += '"kind":"label_made"' in line
+
+
 async def round_of(address: dict[str, Any], arguments: argparse.Namespace, think: float) -> dict[str, Any]:
     acknowledged: list[float] = []
     viewed: list[float] = []
+    heard = [0]
+    hub = psutil.Process(address["pid"])
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(
         base_url=f"{address['url']}/api/v1",
@@ -132,16 +144,33 @@ async def round_of(address: dict[str, Any], arguments: argparse.Namespace, think
         timeout=60,
         trust_env=False,
     ) as http:
+        watching = [asyncio.create_task(follow(http, heard)) for _ in range(arguments.viewers)]
+        await asyncio.sleep(1.0)
+        busy = cpu_seconds(hub), cpu_seconds(psutil.Process())
         until = time.monotonic() + arguments.seconds
         await asyncio.gather(
             *(annotate(http, who, until, think, acknowledged) for who in range(arguments.annotators)),
             *(view(http, who, until, 1.0, viewed) for who in range(arguments.viewers)),
         )
+        cores = [
+            round((cpu_seconds(process) - before) / arguments.seconds, 2)
+            for process, before in zip((hub, psutil.Process()), busy, strict=True)
+        ]
+        await asyncio.sleep(1.0)
+        for one in watching:
+            one.cancel()
     return {
         "labels_per_second": round(len(acknowledged) / arguments.seconds, 1),
         "acknowledged_ms": percentiles(acknowledged),
         "viewed_ms": percentiles(viewed),
+        "heard": heard[0] / max(1, len(acknowledged) * arguments.viewers),
+        "cpu": {"hub": cores[0], "clients": cores[1]},
     }
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def percentiles(waits: list[float]) -> dict[str, float]:

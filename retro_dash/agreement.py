@@ -11,19 +11,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
 from data.errors import BadInput, Unavailable
 from data.types import Label, LabelTarget, Noun
 from retro_dash.labels import QUALITIES, Part, part_of
-from retro_dash.training_view import POSITIVE, final_values
+from retro_dash.training_view import POSITIVE, Final, final_values
 
 AGREED_NAMES = ("verdict", "step_reward", "first_error", *QUALITIES)
 """What has categories; the last are the parts of `quality`."""
 Item = tuple[str, Part]
-WHOLE: Part = ("episode", None, None)
+About = Literal["verdict", "accurate", "actionable"]
+JUDGED: tuple[About, ...] = ("accurate", "actionable")
+"""What a language model says of a reflection."""
 
 
 class AnnotatorStatistics(Noun):
@@ -76,17 +78,19 @@ class VoteComparison(Noun):
 
 
 class JudgeAgreement(Noun):
-    """How far one language model as judge agrees with people, on episodes that both judged.
+    """How far one language model as judge agrees with people, on what both judged.
 
-    People's verdict is the adjudication or what most of them said; expert counts as good, discard as bad.
+    People's word is the adjudication or what most of them said. Of an episode it is the verdict: expert counts as
+    good, discard as bad. Of a reflection it is whether it is accurate, or actionable: yes counts as good.
     """
 
     model: str
+    about: About
     judged: int
     good: int
-    """Of those, the episodes that it called good."""
+    """Of those, the ones that it called good."""
     items: int
-    """Episodes with a verdict of people too."""
+    """Those that people judged too."""
     both_good: int
     only_judge: int
     """The judge says good, people bad."""
@@ -139,37 +143,52 @@ def _said(label_name: str, value: JsonValue, name: str) -> JsonValue:
 
 
 def judge_agreement(labels: Sequence[Label]) -> tuple[JudgeAgreement, ...]:
-    """Every judge against people, from the labels that stand."""
-    judged: dict[str, dict[str, str]] = defaultdict(dict)
+    """Every judge against people, from the labels that stand: a row for the verdicts, one for each quality judged."""
+    judged: dict[tuple[str, About], dict[LabelTarget, bool]] = defaultdict(dict)
     by_episode: dict[str, list[Label]] = defaultdict(list)
     for label in labels:
         if label.name == "judgement" and isinstance(label.value, dict):
-            judged[str(label.value["model"])][label.target.episode_id] = str(label.value["verdict"])
-        elif label.target.part == "episode":
+            abouts: tuple[About, ...] = JUDGED if label.target.part == "reflection" else ("verdict",)
+            for about in abouts:
+                judged[str(label.value["model"]), about][label.target] = label.value[about] in ("good", True)
+        else:
             by_episode[label.target.episode_id].append(label)
-    people: dict[str, str] = {}
-    for episode_id, theirs in by_episode.items():
-        verdict = final_values(theirs).get(WHOLE, {}).get("verdict")
-        if verdict is not None:
-            people[episode_id] = "good" if verdict in POSITIVE else "bad"
-    return tuple(_of_judge(model, said, people) for model, said in sorted(judged.items()))
+    people = {id_: final_values(theirs) for id_, theirs in by_episode.items()}
+    return tuple(
+        _of_judge(model, about, said, {target: _people(people, target, about) for target in said})
+        for (model, about), said in sorted(judged.items())
+    )
 
 
-def _of_judge(model: str, said: Mapping[str, str], people: Mapping[str, str]) -> JudgeAgreement:
-    pairs = {id_: (verdict, people[id_]) for id_, verdict in said.items() if id_ in people}
+def _people(final: Mapping[str, Final], target: LabelTarget, about: About) -> bool | None:
+    """What people say in the end of what a judge judged; None when they say nothing."""
+    said = final.get(target.episode_id, {}).get(part_of(target), {})
+    if about == "verdict":
+        return None if said.get("verdict") is None else said["verdict"] in POSITIVE
+    quality = said.get("quality")
+    value = quality.get(about) if isinstance(quality, dict) else None
+    return value if isinstance(value, bool) else None
+
+
+def _of_judge(
+    model: str, about: About, said: Mapping[LabelTarget, bool], people: Mapping[LabelTarget, bool | None]
+) -> JudgeAgreement:
+    pairs = {target: (judge, people[target]) for target, judge in said.items() if people[target] is not None}
     counts = Counter(pairs.values())
     items: dict[Item, dict[str, JsonValue]] = {
-        (id_, WHOLE): {"judge": judge, "people": person} for id_, (judge, person) in pairs.items()
+        (target.episode_id, part_of(target)): {"judge": judge, "people": person}
+        for target, (judge, person) in pairs.items()
     }
     return JudgeAgreement(
         model=model,
+        about=about,
         judged=len(said),
-        good=sum(verdict == "good" for verdict in said.values()),
+        good=sum(said.values()),
         items=len(pairs),
-        both_good=counts["good", "good"],
-        only_judge=counts["good", "bad"],
-        only_people=counts["bad", "good"],
-        both_bad=counts["bad", "bad"],
+        both_good=counts[True, True],
+        only_judge=counts[True, False],
+        only_people=counts[False, True],
+        both_bad=counts[False, False],
         percent=sum(judge == person for judge, person in pairs.values()) / len(pairs) if pairs else None,
         cohen_kappa=_measure(items, lambda task: float(task.kappa())),
     )

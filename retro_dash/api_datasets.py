@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,13 @@ from retro_dash.curation import Curation
 from retro_dash.datasets import DatasetDetails, DatasetDiff, DatasetRequest
 from retro_dash.evaluators import EVALUATORS
 from retro_dash.exporting import EXPORTS, export, file_name
+from retro_dash.folders import MOST_FILES
+from retro_dash.responses import Download
 from retro_dash.uploads import ImportState
+
+RAW = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+Names = Annotated[Sequence[str], Query(min_length=1, max_length=MOST_FILES)]
+Sizes = Annotated[Sequence[Annotated[int, Field(ge=0)]], Query(max_length=MOST_FILES)]
 
 
 class KnownBody(BaseModel):
@@ -32,7 +38,13 @@ class KnownBody(BaseModel):
 def datasets_router(curation: Curation) -> APIRouter:
     """All routes of datasets, imports and exports."""
     router = APIRouter(tags=["datasets"])
-    datasets, uploads = curation.datasets, curation.uploads
+    for add in (_add_datasets, _add_exports, _add_imports):
+        add(router, curation)
+    return router
+
+
+def _add_datasets(router: APIRouter, curation: Curation) -> None:
+    datasets = curation.datasets
 
     @router.get("/datasets")
     def versions() -> list[DatasetVersion]:
@@ -63,6 +75,8 @@ def datasets_router(curation: Curation) -> APIRouter:
         """What a run on this dataset trains on, rewrites and verdicts applied."""
         return datasets.training_episodes(hash_)
 
+
+def _add_exports(router: APIRouter, curation: Curation) -> None:
     @router.get("/formats")
     def formats() -> dict[str, dict[str, str]]:
         """What can be read and what can be written."""
@@ -71,12 +85,12 @@ def datasets_router(curation: Curation) -> APIRouter:
             "export": {name: found.title for name, found in EXPORTS.items()},
         }
 
-    @router.get("/exports/{format_}")
+    @router.get("/exports/{format_}", response_class=Download)
     def export_file(
         format_: str,
         filter: str = "",  # noqa: A002 - the word of the filter language in every address
         dataset: Annotated[str | None, Query(max_length=100)] = None,
-    ) -> FileResponse:
+    ) -> Download:
         entries, about = curation.chosen(filter, dataset)
         folder = Path(tempfile.mkdtemp(prefix="retro-export-"))
         try:
@@ -87,17 +101,31 @@ def datasets_router(curation: Curation) -> APIRouter:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return FileResponse(
+        return Download(
             made,
             filename=made.name,
-            media_type="application/octet-stream",
             background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )
 
-    @router.post("/imports", status_code=201)
-    async def upload(request: Request, name: str = "upload", format: str | None = None) -> ImportState:  # noqa: A002
-        path = await uploads.receive(name, request.stream())
-        return await run_in_threadpool(uploads.look, path, name, format)
+
+def _add_imports(router: APIRouter, curation: Curation) -> None:
+    uploads = curation.uploads
+
+    @router.post("/imports", status_code=201, openapi_extra={"requestBody": {"content": RAW, "required": True}})
+    async def upload(
+        request: Request,
+        name: Names = ("upload",),
+        size: Sizes = (),
+        format: str | None = None,  # noqa: A002
+    ) -> ImportState:
+        """The body is one file (a zip of several, too), or several one behind the other: then each has a `name`,
+        which may hold its folders, and a `size` in bytes."""
+        if size:
+            path = await uploads.receive_several(name, size, request.stream())
+        else:
+            path = await uploads.receive(name[0], request.stream())
+        shown = name[0] if len(name) == 1 else f"{len(name)} files"
+        return await run_in_threadpool(uploads.look, path, shown, format)
 
     @router.get("/imports/{id_}")
     def upload_state(id_: str) -> ImportState:
@@ -115,5 +143,3 @@ def datasets_router(curation: Curation) -> APIRouter:
     def known(body: KnownBody) -> list[str]:
         """Which of these ids the store has."""
         return sorted(curation.store.known_episodes(body.ids))
-
-    return router

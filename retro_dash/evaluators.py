@@ -105,7 +105,11 @@ def _has_positive_next(episode: Episode) -> bool:
 
 
 def _is_judged_good(labels: Sequence[Label]) -> bool:
-    said = [label for label in labels if label.name == "judgement" and isinstance(label.value, dict)]
+    said = [
+        label
+        for label in labels
+        if label.name == "judgement" and label.target.part == "episode" and isinstance(label.value, dict)
+    ]
     newest = max(said, key=lambda label: label.at, default=None)
     return newest is not None and isinstance(newest.value, dict) and newest.value["verdict"] == "good"
 

@@ -18,6 +18,7 @@ from data.events import EpisodeStarted, Event, LabelMade, RunCreated, RunStateCh
 from data.formats import detect_format, file_format
 from data.formats.entry import Dropped, Entry, FileFormat
 from data.types import Label, Noun, Run, RunState
+from retro_dash.folders import folder_format
 from retro_dash.ids import new_id
 from retro_dash.labels import LABEL_NAMES, part_of, parts_of
 
@@ -80,9 +81,14 @@ class EpisodeStore(Protocol):
 
 
 def choose_format(path: Path, name: str | None = None) -> FileFormat:
-    """The named format, else the one that the file looks like. Raises UnknownName, BadFile."""
+    """The named format, else the one that the file looks like; for a folder one that reads all that is in it.
+
+    Raises UnknownName, BadFile.
+    """
     if not path.exists():
         raise BadFile(f"{path} does not exist.")
+    if path.is_dir():
+        return folder_format(path, name)
     return file_format(name) if name else detect_format(path)
 
 

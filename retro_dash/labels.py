@@ -9,7 +9,8 @@ first_error   number of the first wrong turn, 0 when there is none         trial
 quality       {"accurate", "actionable", "followed": true or false}        reflection
 adjudication  {name: value}: the final word where annotators differ        any part
 preference    {"episode_id", "trial", "winner": "this", "other" or "tie"}  reflection (blind A/B against another)
-judgement     {"verdict": "good" or "bad", "reason", "model"}              episode (a language model as judge)
+judgement     {"verdict": "good" or "bad", "reason", "model"}              episode, reflection (a language model as
+              judge); of a reflection also "accurate" and "actionable"
 """
 
 from __future__ import annotations
@@ -180,9 +181,13 @@ def _preference(value: JsonValue, *_: object) -> None:
         raise BadInput('A preference is {"episode_id", "trial", "winner": "this", "other" or "tie"}.')
 
 
-def _judgement(value: JsonValue, *_: object) -> None:
-    if not isinstance(value, dict) or value.keys() != {"verdict", "reason", "model"}:
-        raise BadInput(f'A judgement is {{"verdict", "reason", "model"}}, not {_shown(value)}.')
+def _judgement(value: JsonValue, target: LabelTarget, *_: object) -> None:
+    qualities = {"accurate", "actionable"} if target.part == "reflection" else set()
+    fields = {"verdict", "reason", "model"} | qualities
+    if not isinstance(value, dict) or value.keys() != fields:
+        raise BadInput(f"A judgement of a {target.part} is an object with {', '.join(sorted(fields))}.")
+    if not all(isinstance(value[name], bool) for name in qualities):
+        raise BadInput(f"A judgement says true or false of {' and '.join(sorted(qualities))}, not {_shown(value)}.")
     if value["verdict"] not in ("good", "bad") or not isinstance(value["model"], str) or not value["model"]:
         raise BadInput(f"A judgement says good or bad and which model says it, not {_shown(value)}.")
     _text("The reason", value["reason"])
@@ -209,7 +214,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], _Check]] = {
     "quality": (("reflection",), _quality),
     "adjudication": (_ANY, _adjudication),
     "preference": (("reflection",), _preference),
-    "judgement": (("episode",), _judgement),
+    "judgement": (("episode", "reflection"), _judgement),
 }
 LABEL_NAMES = tuple(_CHECKS)
 

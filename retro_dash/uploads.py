@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from data.errors import BadInput, Refused, RetroDashError, UnknownName
 from data.formats.entry import FileFormat
 from data.store import Store
 from data.types import Noun
+from retro_dash.folders import MOST_FILES, is_zip, place_for, unpack
 from retro_dash.ids import new_id
 from retro_dash.importing import Imported, ImportPreview, choose_format, import_file, preview
 
@@ -42,32 +44,52 @@ class Uploads:
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes]) -> Path:
         """Write an upload to a file of ours. Raises Refused when it is too large or too many wait."""
+        # Only the ending of the given name is used, and only a known one.
+        suffix = "".join(s for s in SUFFIXES if s in name.lower()[-20:])[:16]
+        path = self._new_place(suffix or ".jsonl")
+        try:
+            with path.open("wb") as file:
+                await _write(chunks, file, LARGEST)
+        except BaseException:
+            _delete(path)
+            raise
+        return path
+
+    async def receive_several(self, names: Sequence[str], sizes: Sequence[int], chunks: AsyncIterator[bytes]) -> Path:
+        """Write files that come one behind the other into a folder of ours.
+
+        Raises BadInput when names and sizes do not fit the body, Refused when it is too large or too many wait.
+        """
+        if len(names) != len(sizes) or not 1 <= len(names) <= MOST_FILES:
+            raise BadInput(f"Give a name and a size for each file, {MOST_FILES} files at most.")
+        if sum(sizes) > LARGEST:
+            raise Refused(f"The files are larger than {LARGEST // 2**30} GiB. Use: retro-dash import FOLDER")
+        folder = self._new_place("")
+        folder.mkdir()
+        try:
+            await _write_several(folder, names, sizes, chunks)
+        except BaseException:
+            _delete(folder)
+            raise
+        return folder
+
+    def _new_place(self, suffix: str) -> Path:
         if len(self._states) >= MOST_WAITING:
             raise Refused(f"{MOST_WAITING} uploads wait already. Import them or give them up first.")
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Only the ending of the given name is used, and only a known one.
-        suffix = "".join(s for s in SUFFIXES if s in name.lower()[-20:])[:16]
-        path = self._folder / f"{new_id('upload')}{suffix or '.jsonl'}"
-        size = 0
-        with path.open("wb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > LARGEST:
-                    file.close()
-                    path.unlink()
-                    raise Refused(f"The file is larger than {LARGEST // 2**30} GiB. Use: retro-dash import FILE")
-                file.write(chunk)
-        return path
+        return self._folder / f"{new_id('upload')}{suffix}"
 
     def look(self, path: Path, name: str, format_: str | None) -> ImportState:
-        """Preview a received file. A file that is not understood is deleted, and BadFile says why."""
+        """Preview what was received. What is not understood is deleted, and BadFile says why."""
         try:
-            if path.stat().st_size == 0:
+            if path.is_file() and path.stat().st_size == 0:
                 raise BadInput("The file is empty.")
+            if is_zip(path):
+                path = _unpacked(path)
             found = choose_format(path, format_)
             seen = preview(path, found, self._store.known_episodes).model_copy(update={"file": Path(name).name[:200]})
         except BaseException:
-            path.unlink(missing_ok=True)
+            _delete(path)
             raise
         state = ImportState(id=path.name.partition(".")[0], state="ready", preview=seen)
         with self._lock:
@@ -97,7 +119,7 @@ class Uploads:
         if self.state(id_).state == "importing":
             raise Refused("This file is being imported. Wait until it is done.")
         with self._lock:
-            self._files.pop(id_)[0].unlink(missing_ok=True)
+            _delete(self._files.pop(id_)[0])
             del self._states[id_]
 
     def _import(self, id_: str) -> None:
@@ -119,3 +141,46 @@ class Uploads:
     def _change(self, id_: str, **changes: object) -> None:
         with self._lock:
             self._states[id_] = self._states[id_].model_copy(update=changes)
+
+
+async def _write(chunks: AsyncIterator[bytes], file: IO[bytes], most: int) -> None:
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise Refused(f"The file is larger than {most // 2**30} GiB. Use: retro-dash import FILE")
+        file.write(chunk)
+
+
+async def _write_several(
+    folder: Path, names: Sequence[str], sizes: Sequence[int], chunks: AsyncIterator[bytes]
+) -> None:
+    rest = b""
+    for name, size in zip(names, sizes, strict=True):
+        with place_for(folder, name).open("xb") as file:
+            left = size
+            while left:
+                rest = rest or await anext(chunks, b"")
+                if not rest:
+                    raise BadInput(f"The body ends {left} bytes before the end of its files. Send it again.")
+                file.write(rest[:left])
+                left, rest = left - len(rest[:left]), rest[left:]
+    if rest or await anext(chunks, b""):
+        raise BadInput("The body goes on behind its last file. Send it again.")
+
+
+def _unpacked(archive: Path) -> Path:
+    """The folder that a zip becomes; the zip itself is gone."""
+    folder = archive.with_name(archive.name.partition(".")[0])
+    try:
+        unpack(archive, folder)
+    finally:
+        archive.unlink()
+    return folder
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.formats import FORMATS
-from retro_dash.commands.curator import open_curator
+from retro_dash.commands.curator import Curator, open_curator
+from retro_dash.folders import readable
 from retro_dash.importing import Imported, ImportPreview, choose_format, import_file, preview
 from retro_dash.settings import Settings
 
@@ -20,7 +21,7 @@ COLUMNS = ("rows", "episodes", "same", "trials", "turns", "reflections", "solved
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, help="files, or folders of env_results_trial_N.json")
+    parser.add_argument("files", nargs="+", type=Path, help="files, folders of files, zips of files")
     parser.add_argument("--format", choices=sorted(FORMATS), help="instead of looking at the first rows")
     parser.add_argument("--dry-run", action="store_true", help="say what is understood and dropped, store nothing")
     parser.add_argument("--name", default="", help="name of the import run (default: the file's)")
@@ -30,20 +31,25 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with open_curator(settings) as store:
         seen: list[ImportPreview] = []
         for path in arguments.files:
-            found = choose_format(path, arguments.format)
-            view = preview(path, found, store.known_episodes).model_copy(update={"file": str(path)})
-            seen.append(view)
-            if not arguments.json:
-                _show(view)
-            if arguments.dry_run:
-                if arguments.json:
-                    print(view.model_dump_json())
-                continue
-            done = import_file(path, found, store, arguments.name)
-            print(_json_line(view, done) if arguments.json else _line(done))
+            with readable(path) as place:
+                seen.append(_import(place, path, arguments, store))
     if arguments.dry_run and not arguments.json and len(seen) > 1:
         Console(width=200).print(preview_table(seen))
     return 0 if any(view.episodes for view in seen) else 2
+
+
+def _import(place: Path, path: Path, arguments: argparse.Namespace, store: Curator) -> ImportPreview:
+    """Import what lies at `place`, which the command line calls `path`."""
+    found = choose_format(place, arguments.format)
+    view = preview(place, found, store.known_episodes).model_copy(update={"file": str(path)})
+    if not arguments.json:
+        _show(view)
+    if not arguments.dry_run:
+        done = import_file(place, found, store, arguments.name or path.name)
+        print(_json_line(view, done) if arguments.json else _line(done))
+    elif arguments.json:
+        print(view.model_dump_json())
+    return view
 
 
 def preview_table(views: Sequence[ImportPreview]) -> Table:

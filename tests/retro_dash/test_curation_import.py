@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from curation_examples import fill, make_episode
@@ -20,6 +22,7 @@ from data.store import Store
 from data.types import Label, LabelTarget
 from retro_dash.api import add_api
 from retro_dash.cli import main
+from retro_dash.folders import place_for, unpack
 from retro_dash.importing import choose_format, import_file, preview
 from retro_dash.service import Service
 from retro_dash.settings import Settings
@@ -113,6 +116,111 @@ def test_an_upload_that_is_not_understood_is_refused_and_leaves_nothing(
     assert answer.status_code == 422
     assert store.last_position() == 0
     assert list((tmp_path / "home" / "uploads").iterdir()) == []
+
+
+def finished(client: TestClient, address: str) -> dict[str, Any]:
+    """The upload once it is imported."""
+    client.post(f"{address}/start").raise_for_status()
+    for _ in range(1500):
+        state = client.get(address).json()
+        if state["state"] != "importing":
+            return dict(state)
+        time.sleep(0.02)
+    raise AssertionError("the import does not end")
+
+
+def chat_rows(count: int, start: int = 0) -> bytes:
+    return b"".join(json.dumps({**CHAT, "task_id": f"t{n}"}).encode() + b"\n" for n in range(start, start + count))
+
+
+ROOMS = [json.dumps({"name": f"env_{n}", "memory": ["Look in the fridge."], "is_success": n == 0}) for n in range(3)]
+
+
+def test_several_files_are_one_import_and_a_bad_one_among_them_is_said_so(client: TestClient, store: Store):
+    parts = {"logs/a.jsonl": chat_rows(3), "b.jsonl": chat_rows(3, 2), "../notes.txt": b"no rows here"}
+    query = [("name", name) for name in parts] + [("size", len(content)) for content in parts.values()]
+    made = client.post("/api/v1/imports", params=query, content=b"".join(parts.values()))
+    assert made.status_code == 201, made.text
+    seen = made.json()["preview"]
+    assert (seen["file"], seen["episodes"], seen["same"], seen["dropped"]) == ("3 files", 6, 1, 1)
+    assert [row["excerpt"] for row in seen["first_dropped"]] == ["notes.txt"]
+    state = finished(client, f"/api/v1/imports/{made.json()['id']}")
+    assert (state["state"], state["result"]["stored"]) == ("imported", 5)
+    assert len(store.runs(kinds=("import",))) == 1
+
+
+@pytest.mark.parametrize("sizes", [(3,), (3, 30), (3, 2), (-1, 7)])
+def test_sizes_that_do_not_fit_the_body_are_refused_and_leave_nothing(
+    client: TestClient, tmp_path: Path, sizes: tuple[int, ...]
+):
+    query = [("name", "a.jsonl"), ("name", "b.jsonl"), *(("size", size) for size in sizes)]
+    assert client.post("/api/v1/imports", params=query, content=b"{}\n{}\n").status_code == 422
+    folder = tmp_path / "home" / "uploads"
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_of_run_logs_is_read_as_the_folder_that_it_was(client: TestClient, store: Store, tmp_path: Path):
+    logs = {f"run/env_results_trial_{n}.json": f"[{', '.join(ROOMS)}]".encode() for n in range(2)}
+    path = zipped(tmp_path / "run.zip", {**logs, "../../evil.jsonl": chat_rows(1)})
+    made = client.post("/api/v1/imports", params={"name": "run.zip"}, content=path.read_bytes())
+    assert made.status_code == 201, made.text
+    assert sorted(made.json()["preview"]["environments"].values()) == [1, 3]
+    state = finished(client, f"/api/v1/imports/{made.json()['id']}")
+    assert state["result"]["stored"] == 4
+    assert client.delete(f"/api/v1/imports/{state['id']}").status_code == 204
+    assert list((tmp_path / "home" / "uploads").iterdir()) == []
+    assert not list(tmp_path.rglob("evil.jsonl"))
+
+
+def test_a_zip_that_unpacks_to_too_much_or_is_cut_leaves_nothing(client: TestClient, tmp_path: Path):
+    whole = zipped(tmp_path / "a.zip", {"a.jsonl": chat_rows(400)}).read_bytes()
+    for content in (whole[:-30], whole[:200], zipped(tmp_path / "b.zip", {}).read_bytes()):
+        assert client.post("/api/v1/imports", params={"name": "a.zip"}, content=content).status_code == 422
+    assert list((tmp_path / "home" / "uploads").iterdir()) == []
+    with pytest.raises(BadFile, match="more than"):
+        unpack(tmp_path / "a.zip", tmp_path / "unpacked", largest=1000)
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("a.jsonl", "a.jsonl"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("/abs/x.json", "abs/x.json"),
+        ("C:\\x\\y.json", "C_/x/y.json"),
+        ("one/two/three/four/five.json", "two/three/four/five.json"),
+        ("..", "file"),
+        ("", "file"),
+        ("a\x00b\x1b[31m.json", "a_b_31m.json"),
+    ],
+)
+def test_a_name_of_somebody_else_leads_nowhere_but_below_the_folder(tmp_path: Path, name: str, place: str):
+    assert place_for(tmp_path, name) == tmp_path / place
+
+
+def test_two_files_of_one_name_both_have_a_place(tmp_path: Path):
+    place_for(tmp_path, "a/x.json").write_text("1")
+    assert place_for(tmp_path, "a/x.json") == tmp_path / "a" / "2-x.json"
+    assert place_for(tmp_path, "a/x.json/y.json") == tmp_path / "y.json"
+
+
+def test_the_command_reads_folders_and_zips(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    chats(folder / "a.jsonl", 2)
+    chats(folder / "b.jsonl", 2, 5)
+    packed = zipped(tmp_path / "c.zip", {"c.jsonl": chat_rows(3, 4)})
+    code, answer = command(tmp_path / "home", capsys, "import", str(folder), str(packed))
+    assert code == 0
+    assert [(one["imported"]["stored"], one["imported"]["known"]) for one in answer] == [(4, 0), (1, 2)]
 
 
 def test_a_missing_file_is_said_so(tmp_path: Path):

@@ -24,7 +24,8 @@ from retro_dash.agent.policy import ScriptedPolicy
 from retro_dash.agreement import agreement, judge_agreement
 from retro_dash.api import add_api
 from retro_dash.cli import main
-from retro_dash.judging import judge_episode, judge_messages, judgements, parse_judgement
+from retro_dash.judgement import Matter, parse_judgement, parse_quality
+from retro_dash.judging import judge_matter, judgements
 from retro_dash.service import Service
 from retro_dash.settings import Settings
 
@@ -46,9 +47,28 @@ def test_an_answer_is_read_whatever_stands_around_it(answer: str, verdict: str |
     assert (found and found.verdict, found and found.reason) == (verdict, reason)
 
 
+@pytest.mark.parametrize(
+    ("answer", "accurate", "actionable"),
+    [
+        ('{"reason": "vague", "accurate": true, "actionable": false}', True, False),
+        ('{"accurate": "yes", "actionable": "No"} is what I think', True, False),
+        ('{"accurate": true, "actionable": true} no: {"accurate": false, "actionable": true}', False, True),
+        ("It is accurate: yes. Is it actionable? Actionable: no.", True, False),
+        ('{"accurate": true}', None, None),
+        ('{"accurate": "perhaps", "actionable": "yes"}', None, None),
+        ("inaccurate: yes, actionable: yes", None, None),
+        ("", None, None),
+    ],
+)
+def test_an_answer_on_a_reflection_says_both_or_nothing(answer: str, accurate: bool | None, actionable: bool | None):
+    found = parse_quality(answer)
+    assert (found and found.accurate, found and found.actionable) == (accurate, actionable)
+    assert found is None or found.verdict == ("good" if accurate and actionable else "bad")
+
+
 def test_the_judge_reads_what_was_done_and_not_what_came_of_it():
     episode = make_episode("e1", rewards=(0.0, 0.73))
-    text = judge_messages(episode)[1].content
+    text = Matter(episode).messages()[1].content
     assert "Which river is longer?" in text
     assert "> finish[Nile]" in text
     assert "Compare both rivers" in text
@@ -57,16 +77,27 @@ def test_the_judge_reads_what_was_done_and_not_what_came_of_it():
 
 def test_a_long_episode_is_cut_in_the_middle():
     episode = make_episode("e1", actions=("first", *[f"search[{n}]" for n in range(500)], "last"))
-    text = judge_messages(episode, 1000)[1].content
+    text = Matter(episode).messages(1000)[1].content
     assert "> first" in text
     assert "> last" in text
     assert "[… cut …]" in text
     assert len(text) < 1200
 
 
+def test_the_judge_of_a_reflection_reads_the_trial_before_it_and_nothing_of_the_next():
+    first, second = make_episode("e1", (0.0, 1.0)).trials
+    later = second.model_copy(update={"opening": "The next attempt begins."})
+    episode = make_episode("e1", (0.0, 1.0), advice="Look closer.").model_copy(update={"trials": (first, later)})
+    text = Matter(episode, episode.reflections[0]).messages()[1].content
+    assert "> finish[Nile]" in text
+    assert "Reflection: Look closer." in text
+    assert "The next attempt" not in text
+    assert "1.0" not in text
+
+
 def test_an_unreadable_answer_is_no_judgement():
     judge = ScriptedPolicy(["I like rivers.", '{"verdict": "good"}'], "scripted")
-    assert judge_episode(judge, make_episode("e1")) is None
+    assert judge_matter(judge, Matter(make_episode("e1"))) is None
 
 
 def test_a_server_that_keeps_failing_ends_the_judging():
@@ -74,8 +105,8 @@ def test_a_server_that_keeps_failing_ends_the_judging():
         def begin(self, *_: Any) -> Any:
             raise EngineError("gone")
 
-    episodes = [make_episode(f"e{n}") for n in range(5)]
-    said = judgements(Broken(["x"], "broken"), episodes)
+    matters = [Matter(make_episode(f"e{n}")) for n in range(5)]
+    said = judgements(Broken(["x"], "broken"), matters)
     assert [next(said)[1], next(said)[1]] == [None, None]
     with pytest.raises(EngineError, match="gone"):
         next(said)
@@ -111,6 +142,30 @@ def test_a_judge_is_compared_with_the_final_word_of_people_and_is_no_annotator()
     assert agreement(labels).annotators == 2
 
 
+def quality_of(who: str, episode: str, accurate: bool, actionable: bool) -> Label:
+    value = {"accurate": accurate, "actionable": actionable}
+    on = target(episode, "reflection", 1)
+    return Label(id=f"{who}{episode}", target=on, name="quality", value=value, annotator=who, at=NOW)
+
+
+def judged_advice(model: str, episode: str, accurate: bool, actionable: bool) -> Label:
+    said = {"verdict": "bad", "reason": "", "accurate": accurate, "actionable": actionable, "model": model}
+    on = target(episode, "reflection", 1)
+    return Label(id=f"{model}{episode}", target=on, name="judgement", value=said, annotator=model, at=NOW)
+
+
+def test_the_agreement_on_reflections_has_a_row_for_each_quality():
+    """Accurate: yy, nn, yn, yy as for verdicts, kappa 1/2. Actionable: the judge always says yes, people every second
+    time: agreement 1/2, and 1/2 is expected, kappa 0."""
+    people = [quality_of("kim", f"e{n}", n not in (1, 2), n < 2) for n in range(4)]
+    judge = [judged_advice("m", f"e{n}", n != 1, True) for n in range(5)]
+    accurate, actionable = judge_agreement([*people, *judge])
+    assert (accurate.about, accurate.judged, accurate.items, accurate.percent) == ("accurate", 5, 4, 0.75)
+    assert accurate.cohen_kappa == pytest.approx(0.5)
+    assert (actionable.about, actionable.both_good, actionable.only_judge) == ("actionable", 2, 2)
+    assert actionable.cohen_kappa == pytest.approx(0.0)
+
+
 # Over HTTP, against a server that speaks the OpenAI protocol
 
 
@@ -127,7 +182,10 @@ def server() -> Iterator[str]:
     def chat(body: dict[str, Any]) -> StreamingResponse:
         asked = body["messages"][-1]["content"]
         verdict = "good" if "finish[Nile]" in asked else "bad"
-        text = "?" if "nonsense" in asked else json.dumps({"reason": "I read it.", "verdict": verdict})
+        said = (
+            {"accurate": True, "actionable": "Compare" in asked} if "Reflection:" in asked.split("\n\n")[-2] else {}
+        )
+        text = "?" if "nonsense" in asked else json.dumps({"reason": "I read it.", "verdict": verdict, **said})
         chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}
         return StreamingResponse(
             iter([f"data: {json.dumps(chunk)}\n\n", "data: [DONE]\n\n"]), media_type="text/event-stream"
@@ -186,6 +244,28 @@ def test_a_filter_is_judged_once_and_a_dataset_is_filtered_by_it(client: TestCli
     assert frozen["episode_ids"] == ["e1"]
 
 
+def test_reflections_are_judged_for_themselves_and_once(client: TestClient):
+    assert client.post("/api/v1/judge", json={"what": "reflections", "filter": "id:e1"}).status_code == 202
+    state = until_done(client)
+    assert (state["state"], state["what"], state["done"], state["unreadable"]) == ("done", "reflections", 1, 0)
+    (label,) = client.get("/api/v1/labels").json()
+    assert label["target"] == {"episode_id": "e1", "part": "reflection", "trial": 1, "turn": None}
+    assert (label["value"]["accurate"], label["value"]["actionable"], label["value"]["verdict"]) == (
+        True,
+        True,
+        "good",
+    )
+    again = client.post("/api/v1/judge", json={"what": "reflections", "filter": "id:e1"})
+    assert (again.status_code, "judged all reflections" in again.json()["detail"]) == (422, True)
+    quality = request({"accurate": True, "actionable": False}, "quality", target("e1", "reflection", 1))
+    client.post("/api/v1/labels", json={"labels": [quality]}).raise_for_status()
+    rows = {one["about"]: one for one in client.get("/api/v1/agreement/judges").json()}
+    assert (rows["accurate"]["percent"], rows["actionable"]["percent"]) == (1.0, 0.0)
+    # A judged reflection says nothing of its episode.
+    answer = client.post("/api/v1/datasets", json={"name": "judged", "evaluators": ["judge"]})
+    assert answer.status_code == 422
+
+
 def test_a_judgement_is_not_a_verdict_of_a_person(client: TestClient):
     client.post("/api/v1/judge", json={})
     until_done(client)
@@ -207,7 +287,10 @@ def test_the_command_judges_what_is_stored_and_says_how_far_it_agrees(
     assert judged == {"episode": "e1", "verdict": "good", "reason": "I read it."}
     assert (agreed["model"], agreed["judged"], agreed["items"]) == ("critic", 1, 0)
     assert main(["judge", "--home", str(tmp_path), "--agreement"]) == 0
-    assert "critic: 1 of 1 judged good" in capsys.readouterr().out
+    assert "critic: 1 of 1 episodes judged good" in capsys.readouterr().out
+    words = ["judge", "--home", str(tmp_path), "--engine", server, "--reflections", "--filter", "id:e1"]
+    assert main(words) == 0
+    assert "e1 reflection 1  accurate, actionable  I read it." in capsys.readouterr().out
 
 
 def test_a_judge_that_does_not_answer_is_said_so(tmp_path: Path):

@@ -17,6 +17,8 @@ from envs import environment_kind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.batch import BatchPlan, play_many
 from retro_dash.agent.policies import EXPERT, SCRIPTED, make_policy
+from retro_dash.agent.policy import Policy
+from retro_dash.agent.shuffled import SHUFFLED
 from retro_dash.ids import new_id
 from retro_dash.run_config import Arm, CollectConfig, Playing
 from retro_dash.run_folder import EventLog, RunFolder, all_events
@@ -56,8 +58,12 @@ def play_arm(
     events: EventLog,
     engine: Engine | None,
     should_stop: ShouldStop,
+    reflector: Policy | None = None,
 ) -> Iterator[Episode]:
-    """Episodes of one arm and seed in the order of the tasks; finished ones of an earlier worker are not repeated."""
+    """Episodes of one arm and seed in the order of the tasks; finished ones of an earlier worker are not repeated.
+
+    `reflector` is the arm's where its name alone does not say what it is.
+    """
     kind = environment_kind(config.env)
     known = {e.task.id: e for e in done if was_played_by(e, arm, seed)}
     missing = [task for task in tasks if task.id not in known]
@@ -65,7 +71,7 @@ def play_arm(
         run_id=events.run_id,
         kind=kind,
         planner=make_policy(arm.planner, "planner", kind, engine),
-        reflector=make_policy(arm.reflector, "reflector", kind, engine),
+        reflector=reflector or make_policy(arm.reflector, "reflector", kind, engine),
         strategy=arm.strategy,
         trial_limit=trials,
         temperature=arm.temperature,
@@ -134,7 +140,7 @@ def _take(episodes: dict[str, Episode], event: Event) -> None:
 def engine_for(config: Playing, arms: Sequence[Arm], settings: Settings) -> Iterator[Engine | None]:
     """An engine when an arm needs one, with the config's adapters loaded. Raises EngineError."""
     names = {name for arm in arms for name in (arm.planner, arm.reflector)}
-    if all(name == EXPERT or name.startswith(SCRIPTED) for name in names):
+    if all(name == EXPERT or name.startswith((SCRIPTED, SHUFFLED)) for name in names):
         yield None
         return
     engine = start_engine(settings)

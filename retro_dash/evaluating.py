@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from data.events import MetricsLogged
 from data.types import Episode, Noun
+from retro_dash.agent.shuffled import SHUFFLED, ShuffledPolicy
 from retro_dash.collecting import engine_for, finished_episodes, play_arm, read_dataset_tasks
 from retro_dash.evaluation_figure import figure_html
 from retro_dash.run_config import Arm, EvaluateConfig
@@ -75,7 +76,10 @@ def evaluate(
     with engine_for(config, config.arms, settings) as engine:
         for arm in config.arms:
             for seed in config.seeds:
-                ahead = play_arm(config, arm, seed, config.trials, tasks, done, events, engine, should_stop)
+                reflector = _shuffled(arm, seed, played)
+                ahead = play_arm(
+                    config, arm, seed, config.trials, tasks, done, events, engine, should_stop, reflector
+                )
                 for episode in ahead:
                     played.setdefault(arm.name, []).append(episode)
                     solved = sum(any(t.success for t in e.trials) for e in played[arm.name])
@@ -91,6 +95,14 @@ def evaluate(
     folder.report.with_suffix(".html").write_text(figure_html(report), encoding="utf-8")
     log.info("\n%s", report.markdown())
     return report
+
+
+def _shuffled(arm: Arm, seed: int, played: dict[str, list[Episode]]) -> ShuffledPolicy | None:
+    """The reflector that gives what another arm wrote with this seed; None for every other reflector."""
+    if not arm.reflector.startswith(SHUFFLED):
+        return None
+    episodes = [e for e in played.get(arm.reflector.removeprefix(SHUFFLED), []) if e.seed == seed]
+    return ShuffledPolicy(arm.reflector, episodes, seed)
 
 
 def _logged_points(folder: RunFolder) -> set[tuple[str, int]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from data.errors import BadConfig
 from data.types import Strategy
 from retro_dash.agent.policies import EXPERT
+from retro_dash.agent.shuffled import SHUFFLED
 from retro_dash.scores import Measure
 from training.config import TrainConfig
 
@@ -50,6 +51,7 @@ class Arm(RunSection):
     name: str
     planner: str
     reflector: str = EXPERT
+    """`shuffled:ARM` gives what an earlier arm wrote about other tasks."""
     strategy: Strategy = Strategy.REFLEXION
     temperature: float = Field(default=0.0, ge=0)
 
@@ -63,6 +65,15 @@ class EvaluateConfig(Playing):
     trials: int = Field(default=10, ge=1)
     seeds: tuple[int, ...] = (0,)
     measure: Measure = "reward"
+
+    @model_validator(mode="after")
+    def _shuffles_what_is_there(self) -> Self:
+        for number, arm in enumerate(self.arms):
+            earlier = [before.name for before in self.arms[:number]]
+            if arm.reflector.startswith(SHUFFLED) and arm.reflector.removeprefix(SHUFFLED) not in earlier:
+                known = ", ".join(earlier) or "none"
+                raise ValueError(f"{arm.name} shuffles {arm.reflector!r}, which is no earlier arm (earlier: {known})")
+        return self
 
 
 class Exploration(RunSection):

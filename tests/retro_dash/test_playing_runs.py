@@ -11,6 +11,7 @@ import pytest
 from run_examples import make_run, rooms
 
 from data.episodes import apply
+from data.errors import BadConfig
 from data.events import EpisodeFinished, EpisodeStarted, MetricsLogged
 from data.types import Episode, RunState
 from retro_dash.collecting import collect
@@ -125,3 +126,29 @@ def test_a_finished_evaluation_is_not_played_again(evaluated: RunFolder) -> None
     assert work(evaluated) is RunState.FINISHED
     assert whole(evaluated).total() == 24
     assert evaluated.events.read_text().count("\n") == lines + 2
+
+
+def test_shuffled_reflections_are_those_of_another_task(tmp_path: Path) -> None:
+    arms = [*EVALUATE["arms"], {"name": "shuffled", "planner": "expert", "reflector": "shuffled:reflexion"}]  # type: ignore[misc]
+    folder = make_run(tmp_path, "evaluate", {**EVALUATE, "seeds": [0], "arms": arms}, LINES)
+    assert work(folder) is RunState.FINISHED
+    episodes = episodes_of(folder)
+    wrote = {r.text: (e.task.id, r.after_trial) for e in episodes if e.reflector == "expert" for r in e.reflections}
+    shuffled = [e for e in episodes if e.reflector == "shuffled:reflexion"]
+    assert len(shuffled) == len(TASKS)
+    given = [((e.task.id, r.after_trial), wrote[r.text]) for e in shuffled for r in e.reflections]
+    assert given
+    assert all(about != task for (task, _), (about, _) in given)
+    assert all(trial == 1 for (_, after), (_, trial) in given if after == 1)
+
+
+def test_only_an_earlier_arm_is_shuffled() -> None:
+    with pytest.raises(BadConfig, match=r"'shuffled:later', which is no earlier arm \(earlier: none\)"):
+        parse_run_config(
+            {
+                **EVALUATE,
+                "kind": "evaluate",
+                "arms": [{"name": "a", "planner": "expert", "reflector": "shuffled:later"}],
+            },
+            "test",
+        )

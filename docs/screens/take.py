@@ -1,6 +1,7 @@
 """Takes the text screens of this folder: `python docs/screens/take.py` drives the real terminal interface in tmux.
 
-It starts a dashboard on a home of its own, plays and labels a little, and captures every place at 80x24 and 200x50.
+It starts a dashboard on a home of its own, plays, labels, evaluates and trains a little, and captures every place at
+80x24 and 200x50.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from retro_dash.address import find_hub
 from retro_dash.client import HubClient
+from training.tiny import create_model
 
 FOLDER = Path(__file__).parent
 SOCKET = f"retro-screens-{os.getpid()}"
-EVALUATION = {
+EVALUATION: dict[str, JsonValue] = {
     "kind": "evaluate",
     "env": "alfworld",
     "trials": 3,
@@ -27,6 +32,17 @@ EVALUATION = {
         {"name": "no reflection", "planner": "expert", "strategy": "none"},
         {"name": "reflexion", "planner": "expert"},
     ],
+}
+SOLVED = "env:alfworld outcome:solved"
+TRAINING: dict[str, JsonValue] = {
+    "kind": "train",
+    "model": "tiny",
+    "train": {
+        "method": "sft",
+        "lora": {"rank": 8},
+        "optimiser": {"learning_rate": 2e-3},
+        "batch": {"epochs": 6, "tokens_per_step": 1600, "tokens_per_pack": 2048, "max_length": 1600},
+    },
 }
 
 
@@ -72,11 +88,21 @@ def start(home: Path, width: int, height: int) -> None:
 
 
 def take(size: str) -> None:
+    take_play(size)
+    take_episodes(size)
+    take_curate(size)
+    take_runs(size)
+    press("C-q")
+    while subprocess.run(["tmux", "-L", SOCKET, "has-session"], check=False, capture_output=True).returncode == 0:
+        time.sleep(0.2)
+
+
+def take_play(size: str) -> None:
     wait_for("look at tissuebox under the des")
     save("play-start", size)
     press("R")
     wait_for("after 1 reflection")
-    press("C-Home")
+    press("Home")
     save("play-solved", size)
     press("o", "r")
     wait_for("What should the next one know?")
@@ -89,10 +115,13 @@ def take(size: str) -> None:
     wait_for("The planner waits")
     save("play-hold", size)
     press("Escape", "x")
+
+
+def take_episodes(size: str) -> None:
     press("2")
     wait_for("episodes, sorted by")
     save("episodes", size)
-    press("/", "g", "a", "i", "n", ">", "0", "Enter")
+    press("/", *"gain>0", "Enter")
     wait_for("filter=gain")
     press("Enter")
     wait_for("Trial 2 ✓ solved")
@@ -102,49 +131,106 @@ def take(size: str) -> None:
     save("episode-keys", size)
     press("?", "Escape")
     time.sleep(0.5)
+
+
+def take_curate(size: str) -> None:
     press("3")
     wait_for("Whole episode", "all saved")
-    press("/", "g", "a", "i", "n", ">", "0", "Enter")
+    press("/", *"gain>0", "Enter")
     wait_for("filter=gain", "◆")
     press("j", "j", "+", "-", "o", "r", "a")
     wait_for("✓ accurate", "✓ all saved")
     save("curate", size)
+    press("V")
+    wait_for("◆ A", "◆ B")
+    save("votes", size)
+    press("Escape", "R")
+    wait_for("2 disagreements")
+    save("review", size)
+    press("Escape")
+    wait_for("all saved")
+
+
+def take_runs(size: str) -> None:
     press("F4")
     wait_for("✓ finished", "Solved so far")
+    save("train-evaluation", size)
+    press("k")
+    wait_for("Planner · loss terms")
     save("train", size)
-    press("5")
-    wait_for("No engine.")
+    press("c")
+    wait_for("[data]")
+    press("C-s")
+    wait_for("Ctrl+S starts it.")
+    save("draft", size)
+    press("Escape", "5")
+    wait_for("ships with Retro Dash")
     save("serving", size)
     press("6")
     wait_for("95 % interval", "IR (first)")
     save("results", size)
-    press("C-p")
+    press("f", "Enter")
+    wait_for("Before: ", "After: ")
+    save("pair", size)
+    press("Escape", "C-p")
+    wait_for("Search for commands")
     save("palette", size)
     press("Escape")
     time.sleep(1)
-    press("C-q")
-    while subprocess.run(["tmux", "-L", SOCKET, "has-session"], check=False, capture_output=True).returncode == 0:
-        time.sleep(0.2)
+
+
+def prepare(home: Path, client: HubClient) -> None:
+    """Some episodes, two annotators who differ, an evaluation, and a training run of a tiny model."""
+    question = client.open_live({"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"})
+    client.press(str(question["episode_id"]), "run_episode")
+    client.submit_run({"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 24})
+    other = str(client.open_live({"env": "alfworld", "task_id": "rooms-7-small-0007", "seed": 1})["episode_id"])
+    client.press(other, "run_trial")
+    wait_until(lambda: client.live_state(other)["phase"] == "between_trials")
+    client.press(other, "reflect", {"text": "Look into every drawer before the tables, and take the lamp last."})
+    client.press(other, "stop")
+    wait_until(lambda: len(client.run_queue()) == 0 and client.runs(["evaluate"])[0].state == "finished")
+    for number, row in enumerate(client.episodes("gain>0", limit=3).rows):
+        for who, verdict in (("kim", "good"), ("lee", "good" if number else "bad")):
+            say(client, f"{who}-{number}", row.id, who, verdict)
+    say(client, "max-2", client.episodes("gain>0", limit=3).rows[2].id, "max", "discard")
+    texts = [trial.prompt for episode in client.whole_episodes("outcome:solved") for trial in episode.trials]
+    create_model(home / "models" / "tiny", texts, vocabulary=600, width=64, layers=2)
+    client.submit_run({"kind": "train", "name": "imitate solved rooms", "config": TRAINING, "filter": SOLVED})
+    wait_until(lambda: client.runs(["train"])[0].state in ("finished", "failed"))
+
+
+def say(client: HubClient, label_id: str, episode_id: str, who: str, verdict: str) -> None:
+    target: dict[str, JsonValue] = {"episode_id": episode_id, "part": "episode"}
+    client.label([{"id": label_id, "target": target, "name": "verdict", "value": verdict, "annotator": who}])
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 150) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError("The hub did not get there.")
+        time.sleep(0.3)
 
 
 def main() -> None:
+    """`take.py [SIZE]`: one size, such as 80x24, or both."""
+    sizes = sys.argv[1:] or ["80x24", "200x50"]
     with tempfile.TemporaryDirectory(prefix="screens") as folder:
         home = Path(folder) / "home"
         os.environ["RETRO_EXPERT_WORDS_PER_SECOND"] = "0"
         os.environ["RETRO_PORT"] = "0"
         try:
-            start(home, 80, 24)
+            start(home, *map(int, sizes[0].split("x")))
             wait_for("look at tissuebox under the des", seconds=150)
             address = find_hub(home)
             assert address is not None
             with HubClient.at(address) as client:
-                live = client.open_live({"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"})
-                client.press(str(live["episode_id"]), "run_episode")
-                request = {"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 24}
-                client.submit_run(request)
-            take("80x24")
-            start(home, 200, 50)
-            take("200x50")
+                prepare(home, client)
+            take(sizes[0])
+            for size in sizes[1:]:
+                start(home, *map(int, size.split("x")))
+                take(size)
         finally:
             subprocess.run(["tmux", "-L", SOCKET, "kill-server"], check=False, capture_output=True)
             running = find_hub(home)

@@ -152,6 +152,7 @@ class Answers:
             stop_tokens=frozenset(body.stop_token_ids or ()),
             top_logprobs=top_logprobs,
             scores_prompt=scores,
+            tokens_per_update=body.stream_interval if body.stream else max_tokens or 1,
         )
         return _Pending(request, updates)
 

@@ -19,6 +19,8 @@ OnText = Callable[[str], None]
 ShouldStop = Callable[[], bool]
 _ATTEMPTS = 3
 _WORTH_A_RETRY = (429, 500, 502, 503, 504)
+_UNSEEN = 64
+"""Tokens in one event of a stream that nobody watches."""
 _CONTROL = re.compile(r"([<\[])(?=[^\s<>\[\]]{1,60}[>\]])")
 """`<|im_end|>`, `</s>`, `[INST]` and their like."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -151,6 +153,7 @@ class EngineClient:
             "logprobs": 0,
             "return_token_ids": True,
             "ignore_eos": ignore_eos,
+            "stream_interval": 1 if on_text else _UNSEEN,
         }
         collected = _Collected("/v1/completions", max_tokens, on_text)
         self._stream(body, collected, should_stop)

@@ -21,6 +21,8 @@ from retro_dash.serving.linear import Linear
 
 _BLOCK = 128
 """Query rows that attention takes at once."""
+_FEW, _STEP_OF_FEW, _STEP = 64, 8, 32
+"""Rows are padded to a multiple: the CPU compiles its kernels for each number of rows, a millisecond a matrix."""
 SUPPORTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
 
@@ -98,8 +100,8 @@ class Llama:
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk], groups: Sequence[Group] = ()) -> Tensor:
         """Writes the chunks' keys and values; returns float32 logits (wanted rows of all chunks, vocabulary)."""
-        ids = torch.tensor([token for chunk in chunks for token in chunk.token_ids], device=self.device)
-        positions = torch.tensor([p for chunk in chunks for p in range(chunk.start, chunk.end)], device=self.device)
+        ids = self._padded([token for chunk in chunks for token in chunk.token_ids])
+        positions = self._padded([p for chunk in chunks for p in range(chunk.start, chunk.end)])
         spans, steps = self._plan(chunks, groups)
         cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         x = functional.embedding(ids, self.embedding)
@@ -113,9 +115,15 @@ class Llama:
             x = x + layer.down(functional.silu(gate).mul_(up))
             written.append(kv)
         self._keep(chunks, groups, steps, written)
-        wanted = torch.tensor(list(_wanted_rows(chunks)), device=self.device)
-        x = functional.rms_norm(x[wanted], x.shape[-1:], self.norm, self.eps)
-        return self.head.precise(x)
+        wanted = list(_wanted_rows(chunks))
+        x = functional.rms_norm(x[self._padded(wanted)], x.shape[-1:], self.norm, self.eps)
+        return self.head.precise(x)[: len(wanted)]
+
+    def _padded(self, rows: Sequence[int]) -> Tensor:
+        """One row in, one row out: what is computed for the rows that are added is never looked at."""
+        step = _STEP_OF_FEW if len(rows) <= _FEW else _STEP
+        missing = -len(rows) % step if len(rows) > 1 and self.device.type == "cpu" else 0
+        return torch.tensor([*rows, *[0] * missing], device=self.device)
 
     def _queries_and_keys(self, layer: _Layer, h: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated, scaled queries (tokens, heads, head size), and (tokens, 2, kv heads, head size) to be cached."""
@@ -129,7 +137,7 @@ class Llama:
     def _attend(
         self, number: int, q: Tensor, kv: Tensor, spans: Sequence[_Span], steps: Sequence[GroupStep]
     ) -> Tensor:
-        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        out = torch.zeros_like(q, memory_format=torch.contiguous_format)
         for span in spans:
             buffer = span.chunk.kv[number]
             buffer[:, :, span.chunk.start : span.chunk.end] = kv[span.first : span.last].permute(1, 2, 0, 3)

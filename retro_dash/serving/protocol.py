@@ -41,6 +41,8 @@ class SamplingBody(Body):
     n: Literal[1] | None = 1
     stream: bool = False
     stream_options: StreamOptions | None = None
+    stream_interval: int = Field(default=1, ge=1)
+    """Tokens in one event of a stream; the last event has what is left."""
     return_token_ids: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from retro_dash.serving.detokenize import Detokenizer
@@ -24,6 +24,10 @@ class Update:
     stop_reason: str | int | None = None
     error: str | None = None
 
+    def then(self, later: Update) -> Update:
+        """Both as one."""
+        return replace(later, text=self.text + later.text, tokens=self.tokens + later.tokens)
+
 
 @dataclass(eq=False)
 class Request:
@@ -39,10 +43,14 @@ class Request:
     stop_tokens: frozenset[int] = frozenset()
     top_logprobs: int = 0
     scores_prompt: bool = False
+    tokens_per_update: int = 1
+    """Every update wakes the server's event loop, which takes its time from the next step."""
     prompt_scores: list[Sampled] = field(default_factory=list)
     """Logprob of every prompt token but the first, in order, where `scores_prompt`."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     sampled: int = 0
+    held: Update = Update()
+    """What the listener has not been told yet."""
     generator: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +74,13 @@ class Request:
                 reason, stopped_by = "stop", self.detokenizer.stopped_by
         stop_reason = stopped_by if stopped_by is not None else token if token in self.stop_tokens else None
         return Update(text, (result,), reason, stop_reason)
+
+    def tell(self, update: Update) -> None:
+        """Passes it on to the listener, or holds it until there are enough tokens or the last one."""
+        self.held = self.held.then(update)
+        if update.finish_reason or len(self.held.tokens) >= self.tokens_per_update:
+            told, self.held = self.held, Update()
+            self.listener(told)
 
     def fail(self, error: str) -> None:
         self.listener(Update(error=error))

@@ -309,14 +309,14 @@ class Scheduler:
                 self._grow(running)
             running.buffer.ids[running.length] = result.token
             running.length += 1
-            running.request.listener(update)
+            running.request.tell(update)
         else:
             self._finish(running, update)
 
     def _finish(self, running: _Running, update: Update) -> None:
         with self._work:
             self._release(running)
-        running.request.listener(update)
+        running.request.tell(update)
 
     def _grow(self, running: _Running) -> None:
         request, old = running.request, running.buffer

@@ -127,7 +127,11 @@ def test_a_stop_string_cuts_text_and_the_answer_says_why(engine: Contract) -> No
 
 def test_a_whole_answer_equals_a_streamed_one(engine: Contract) -> None:
     ids = engine.client.tokenize(MESSAGES, model=NAME, plain_content=False)
-    streamed = engine.client.complete(ids, model=NAME, max_tokens=12)
+    pieces: list[str] = []
+    streamed = engine.client.complete(ids, model=NAME, max_tokens=12, on_text=pieces.append)
+    assert "".join(pieces) == streamed.text
+    unseen = engine.client.complete(ids, model=NAME, max_tokens=12)
+    assert (unseen.token_ids, unseen.text) == (streamed.token_ids, streamed.text)
     wishes = {"max_tokens": 12, "temperature": 0, "logprobs": 0, "return_token_ids": True}
     answer = engine.post("/v1/completions", {"model": NAME, "prompt": ids, **wishes}).json()
     choice = answer["choices"][0]

@@ -120,6 +120,17 @@ def test_a_turn_that_extends_a_cached_sequence_equals_one_computed_afresh(
     assert scheduler.stats()["kv_cache_sequences"] == 1, "a trial that grows keeps one buffer"
 
 
+def test_a_listener_that_wants_several_tokens_at_once_is_told_so_and_of_the_rest_at_the_end(
+    scheduler: Scheduler, runner: Runner, model: Any
+) -> None:
+    asked = Asked(scheduler, runner, PROMPTS[0], tokens_per_update=5)
+    told = [asked.updates.get(timeout=60) for _ in range(3)]
+    assert [len(update.tokens) for update in told] == [5, 5, 2]
+    assert [update.finish_reason for update in told] == [None, None, "length"]
+    assert "".join(update.text for update in told) == "x" * 12
+    assert [token.token for update in told for token in update.tokens] == reference(model, PROMPTS[0], 12)[0]
+
+
 def test_a_seeded_request_does_not_depend_on_its_neighbours(scheduler: Scheduler, runner: Runner) -> None:
     wishes = {"sampling": Sampling(1.0, 0.9, 40), "seed": 5, "max_tokens": 20}
     alone = [token.token for token in Asked(scheduler, runner, PROMPTS[3], **wishes).wait()[0]]

@@ -1,6 +1,8 @@
 """How fast is the store at 100,000 episodes, and how does SQLite (stdlib, indexed) do with the same rows?
 
-    python benchmarks/store.py --json [--episodes 100000] [--turns 5] [--repeat 15]
+    python benchmarks/store.py --json [--episodes 100000] [--turns 5] [--repeat 15] [--alone]
+
+With `--turns 50` these are 5 million turns. `--alone` leaves SQLite out. Progress goes to stderr.
 
 Generated text: words of a 4,000-word vocabulary drawn with Zipf frequencies, observations of about 40 words. Both
 databases lie in one temporary folder, are asked the same questions in turn by one process, and every answer is
@@ -43,7 +45,8 @@ from data.types import (
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-BATCH = 1000
+BATCH_TURNS = 10_000
+"""Turns that are stored at once."""
 QUESTIONS = {
     # filter of the store: condition of SQLite over the same rows
     "": "1",
@@ -196,11 +199,13 @@ def timed(question: Callable[[], Any], repeat: int) -> tuple[float, Any]:
     return round(statistics.median(times), 2), answer
 
 
-def fill(store: Store, database: sqlite3.Connection, episodes: Iterator[Episode]) -> tuple[float, float, list[str]]:
-    """Seconds that each database took to store all episodes, in batches, and the episodes' ids."""
+def fill(
+    store: Store, database: sqlite3.Connection | None, episodes: Iterator[Episode], at_once: int
+) -> tuple[float, float, list[str]]:
+    """Seconds that each database took to store all episodes, `at_once` at a time, and the episodes' ids."""
     store_seconds = sqlite_seconds = 0.0
     ids: list[str] = []
-    while batch := list(islice(episodes, BATCH)):
+    while batch := list(islice(episodes, at_once)):
         first = len(ids)
         events = [
             Event(run_id="import", seq=first + place, at=START, body=EpisodeStarted(episode=episode))
@@ -209,31 +214,42 @@ def fill(store: Store, database: sqlite3.Connection, episodes: Iterator[Episode]
         start = time.perf_counter()
         store.append(events)
         middle = time.perf_counter()
-        fill_sqlite(database, list(enumerate(batch, start=first)))
+        if database is not None:
+            fill_sqlite(database, list(enumerate(batch, start=first)))
         store_seconds += middle - start
         sqlite_seconds += time.perf_counter() - middle
         ids += [episode.id for episode in batch]
+        if len(ids) // 5000 > first // 5000:
+            print(f"{len(ids)} episodes stored", file=sys.stderr, flush=True)
     start = time.perf_counter()
     store.checkpoint()
     middle = time.perf_counter()
-    index_sqlite(database)
+    if database is not None:
+        index_sqlite(database)
     return store_seconds + middle - start, sqlite_seconds + time.perf_counter() - middle, ids
 
 
-def ask(store: Store, database: sqlite3.Connection, ids: Sequence[str], repeat: int) -> dict[str, Any]:
+def ask(store: Store, database: sqlite3.Connection | None, ids: Sequence[str], repeat: int) -> dict[str, Any]:
     answers: dict[str, Any] = {"pages": {}, "searches": {}}
+
+    def compare(text: str, their_question: Callable[[sqlite3.Connection], int], times: int, theirs: int) -> Any:
+        ours, page = timed(lambda: store.episode_rows(text), times)
+        answer: dict[str, Any] = {"store_ms": ours, "total": page.total}
+        if database is not None:
+            answer["sqlite_ms"], total = timed(lambda: their_question(database), theirs)
+            assert page.total == total, (text, page.total, total)
+        return answer
+
     for filter_, condition in QUESTIONS.items():
-        ours, page = timed(lambda f=filter_: store.episode_rows(f), repeat)
-        theirs, total = timed(lambda c=condition: sqlite_page(database, c), repeat)
-        assert page.total == total, (filter_, page.total, total)
-        answers["pages"][filter_ or "(all)"] = {"store_ms": ours, "sqlite_ms": theirs, "total": total}
+        answers["pages"][filter_ or "(all)"] = compare(
+            filter_, lambda known, c=condition: sqlite_page(known, c), repeat, repeat
+        )
     deep, _ = timed(lambda: store.episode_rows("", offset=len(ids) - 50), repeat)
     answers["last_page_ms"] = deep
     for text in SEARCHES:
-        ours, page = timed(lambda t=text: store.episode_rows(f'text:"{t}"'), min(repeat, 5))
-        theirs, total = timed(lambda t=text: sqlite_search(database, t), 1)
-        assert page.total == total, (text, page.total, total)
-        answers["searches"][text] = {"store_ms": ours, "sqlite_ms": theirs, "total": total}
+        answers["searches"][text] = compare(
+            f'text:"{text}"', lambda known, t=text: sqlite_search(known, t), min(repeat, 5), 1
+        )
     chosen = random.Random(1).choices(ids, k=repeat)
     times = {True: [], False: []}
     for id_ in chosen:
@@ -270,21 +286,23 @@ def write(store: Store, ids: Sequence[str], number: int) -> dict[str, Any]:
     }
 
 
-def measure(folder: Path, episodes: int, turns: int, repeat: int) -> dict[str, Any]:
-    database = open_sqlite(folder / "reference.sqlite")
+def measure(folder: Path, episodes: int, turns: int, repeat: int, is_alone: bool) -> dict[str, Any]:
+    database = None if is_alone else open_sqlite(folder / "reference.sqlite")
     with Store.open(folder / "home") as store:
-        ours, theirs, ids = fill(store, database, Generator(0, turns).episodes(episodes))
+        at_once = max(1, BATCH_TURNS // turns)
+        ours, theirs, ids = fill(store, database, Generator(0, turns).episodes(episodes), at_once)
         result: dict[str, Any] = {
             "episodes": episodes,
             "turns": episodes * turns,
             "ingest": {
                 "store_seconds": round(ours, 1),
                 "store_turns_per_second": round(episodes * turns / ours),
-                "sqlite_seconds": round(theirs, 1),
             },
             "store_megabytes": round((folder / "home/retro.duckdb").stat().st_size / 2**20),
-            "sqlite_megabytes": round((folder / "reference.sqlite").stat().st_size / 2**20),
         }
+        if database is not None:
+            result["ingest"]["sqlite_seconds"] = round(theirs, 1)
+            result["sqlite_megabytes"] = round((folder / "reference.sqlite").stat().st_size / 2**20)
         result |= ask(store, database, ids, repeat)
         result |= write(store, ids, 500)
         labelled, page = timed(lambda: store.episode_rows("label:expert"), repeat)
@@ -295,7 +313,8 @@ def measure(folder: Path, episodes: int, turns: int, repeat: int) -> dict[str, A
     with Store.open(folder / "home") as store:
         store.episode_rows("")
         result["open_and_first_page_seconds"] = round(time.perf_counter() - start, 2)
-    database.close()
+    if database is not None:
+        database.close()
     result["peak_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return result
 
@@ -306,9 +325,10 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--turns", type=int, default=5, help="turns an episode (50 gives 5 million in all)")
     parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--alone", action="store_true", help="without SQLite to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), options.episodes, options.turns, options.repeat)
+        result = measure(Path(folder), options.episodes, options.turns, options.repeat, options.alone)
     print(json.dumps(result, indent=None if options.json else 2))
 
 

@@ -125,8 +125,11 @@ def request_of(fuzz: Fuzz, path: str, operation: dict[str, Any]) -> dict[str, An
         elif parameter["in"] == "query" and (parameter.get("required") or fuzz.random.random() < 0.5):
             query_[parameter["name"]] = text
     arguments: dict[str, Any] = {"url": made, "params": query_}
-    if "requestBody" in operation:
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/octet-stream" in content:
+        arguments["content"] = fuzz.random.choice(ODD).encode("utf-8", "replace")
+    elif content:
+        schema = content["application/json"]["schema"]
         arguments |= {"content": json.dumps(fuzz.value(schema)), "headers": {"content-type": "application/json"}}
     return arguments
 

@@ -86,7 +86,7 @@ def test_a_hub_that_starts_again_continues_at_the_same_turn(client: TestClient, 
     service.close()
     again = Service(Settings(home=tmp_path, expert_words_per_second=0), Store.open(tmp_path))
     try:
-        live = again.live(episode_id)
+        live = again.playing.find(episode_id)
         assert live.state()["episode"] == before
         live.run_episode()
         assert live.wait(20)
@@ -221,18 +221,18 @@ def test_an_episode_whose_planner_is_away_is_read_said_so_and_gone_on_with_by_an
     script.rename(tmp_path / "elsewhere.json")
     again = Service(Settings(home=tmp_path, expert_words_per_second=0), Store.open(tmp_path))
     try:
-        live = again.live(episode_id)
+        live = again.playing.find(episode_id)
         assert live.state()["episode"] == before
         live.step()
         assert live.wait(20)
         assert "replies.json" in str(live.state()["error"])
         assert live.state()["episode"] == before
-        child = again.live(str(again.fork(episode_id, 1, 2, planner="expert")["episode_id"]))
+        child = again.playing.find(str(again.playing.fork(episode_id, 1, 2, planner="expert")["episode_id"]))
         child.step()
         assert child.wait(20)
         assert [turn.author for turn in child.episode.trials[0].turns] == ["planner", "expert"]
         with pytest.raises(BadFile, match=r"replies.json"):
-            again.fork(episode_id, 1, 2, planner=planner)
+            again.playing.fork(episode_id, 1, 2, planner=planner)
         (tmp_path / "elsewhere.json").rename(script)
         live.step()
         assert live.wait(20)

@@ -117,7 +117,8 @@ def parse_quality(text: str) -> Judgement | None:
     words = [re.findall(rf"\b{name}\W{{1,6}}(true|false|yes|no)\b", text, re.IGNORECASE) for name in QUALITIES]
     if not all(words):
         return None
-    return _of_quality(*(_TRUTHS[found[-1].lower()] for found in words), reason="")
+    accurate, actionable = (_TRUTHS[found[-1].lower()] for found in words)
+    return _of_quality(accurate, actionable, "")
 
 
 def _of_quality(accurate: bool, actionable: bool, reason: str) -> Judgement:

@@ -34,7 +34,7 @@ class Wire:
 
     def __init__(self, url: str, token: str, timeout: float, verify: ssl.SSLContext | bool) -> None:
         self.url = url
-        self._http = httpx.Client(
+        self.http = httpx.Client(
             base_url=f"{url}/api/v1",
             headers={"authorization": f"Bearer {token}"},
             timeout=timeout,
@@ -42,15 +42,15 @@ class Wire:
             verify=verify if url.startswith("https:") else False,  # Reading certificates takes longer than an answer.
         )
 
-    def object(self, method: str, path: str, **request: object) -> dict[str, JsonValue]:
+    def object(self, method: str, path: str, **request: Any) -> dict[str, JsonValue]:
         """The object that is the answer."""
         answer: dict[str, JsonValue] = self.json(method, path, **request)
         return answer
 
-    def json(self, method: str, path: str, **request: object) -> Any:
+    def json(self, method: str, path: str, **request: Any) -> Any:
         return self._ask(method, path, **request).json()
 
-    def text(self, path: str, **request: object) -> str:
+    def text(self, path: str, **request: Any) -> str:
         return self._ask("GET", path, **request).text
 
     def items(self, path: str, params: dict[str, Any]) -> Iterator[Any]:
@@ -67,21 +67,21 @@ class Wire:
     @contextmanager
     def download(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
         """A long answer, piece by piece."""
-        with self._http.stream("GET", path, **request) as answer:
+        with self.http.stream("GET", path, **request) as answer:
             if answer.is_error:
                 answer.read()
                 raise _error(answer)
             yield answer.iter_bytes(2**20)
 
     def events(self, path: str, cursor: int | None) -> LiveEvents:
-        return LiveEvents(self._http, self.url, path, cursor)
+        return LiveEvents(self.http, self.url, path, cursor)
 
     def close(self) -> None:
-        self._http.close()
+        self.http.close()
 
-    def _ask(self, method: str, path: str, **request: object) -> httpx.Response:
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **request)  # type: ignore[arg-type]
+            answer = self.http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise _lost(self.url, error) from error
         if answer.is_error:

@@ -71,9 +71,8 @@ def open_curator(settings: Settings) -> Iterator[Curator]:
     """The curator of the home."""
     address = find_hub(settings.home)
     if address is not None:
-        with RemoteCurator.at(address, timeout=PATIENCE_SECONDS) as hub:
-            assert isinstance(hub, RemoteCurator)
-            yield hub
+        with HubClient.at(address, timeout=PATIENCE_SECONDS) as hub:
+            yield RemoteCurator(hub)
         return
     with Store.open(settings.home) as store:
         yield LocalCurator(Curation(settings.home, store))
@@ -116,8 +115,12 @@ class LocalCurator:
         return export(format_, entries, path, about).rows
 
 
-class RemoteCurator(HubClient):
+class RemoteCurator:
     """On a running hub."""
+
+    def __init__(self, hub: HubClient) -> None:
+        self._wire = hub.wire
+        self.append, self.whole_episodes = hub.append, hub.whole_episodes
 
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
         return set(self._wire.json("POST", "/episodes/known", json={"ids": list(ids)}))

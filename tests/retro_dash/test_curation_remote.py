@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from data.errors import Refused, UnknownName
 from data.store import Store
 from retro_dash.api import add_api
+from retro_dash.client import HubClient
 from retro_dash.commands.curator import LocalCurator, RemoteCurator
 from retro_dash.curation import Curation
 from retro_dash.datasets import DatasetRequest, Split
@@ -38,9 +39,9 @@ def hub(service: Service) -> RemoteCurator:
     """The real client on the real application, without a socket between them."""
     app = FastAPI()
     add_api(app, service)
-    hub = RemoteCurator("http://testserver", "token")
-    hub._http = TestClient(app, base_url="http://testserver/api/v1")
-    return hub
+    hub = HubClient("http://testserver", "token")
+    hub.wire.http = TestClient(app, base_url="http://testserver/api/v1")
+    return RemoteCurator(hub)
 
 
 def verdict(value: str = "good", id_: str = "l1") -> LabelRequest:

@@ -74,7 +74,7 @@ export function rolloutList({ frame, onProblem }) {
   async function showDataset(mine) {
     if (list.dataset.of === mine.id && list.children.length) return;
     const items = await get(`/runs/${id(mine.id)}/dataset`, { limit: SHOWN });
-    if (mine.id !== run?.id) return;
+    if (mine.id !== run?.id || moment?.samples) return;
     list.dataset.of = mine.id;
     byTrial.hidden = true;
     back.hidden = true;

@@ -104,5 +104,7 @@ class EnvironmentKind:
     """What actions exist and how to write them, for the planner's prompt."""
     expert: Expert
     check: Callable[[], Availability]
+    careless: Expert | None = None
+    """The expert that slips as models do, and recovers: what it does after a slip is worth imitating."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Option name -> what it does and its values, for `--help` and hints."""

@@ -16,9 +16,8 @@ from data.types import Episode, EpisodeState, Task
 from envs import environment_kind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.batch import BatchPlan, play_many
-from retro_dash.agent.policies import EXPERT, SCRIPTED, make_policy
+from retro_dash.agent.policies import is_served, make_policy
 from retro_dash.agent.policy import Policy
-from retro_dash.agent.shuffled import SHUFFLED
 from retro_dash.ids import new_id
 from retro_dash.run_config import Arm, CollectConfig, Playing
 from retro_dash.run_folder import EventLog, RunFolder, all_events
@@ -140,7 +139,7 @@ def _take(episodes: dict[str, Episode], event: Event) -> None:
 def engine_for(config: Playing, arms: Sequence[Arm], settings: Settings) -> Iterator[Engine | None]:
     """An engine when an arm needs one, with the config's adapters loaded. Raises EngineError."""
     names = {name for arm in arms for name in (arm.planner, arm.reflector)}
-    if all(name == EXPERT or name.startswith((SCRIPTED, SHUFFLED)) for name in names):
+    if not any(is_served(name) for name in names):
         yield None
         return
     engine = start_engine(settings)

@@ -10,9 +10,11 @@ from typing import Literal, Protocol
 from data.errors import BadFile, UnknownName
 from envs.base import EnvironmentKind
 from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
+from retro_dash.agent.shuffled import SHUFFLED
 from retro_dash.bundled import adapter_cards
 
 EXPERT = "expert"
+CARELESS = "expert:careless"
 SCRIPTED = "scripted:"
 Role = Literal["planner", "reflector"]
 
@@ -53,11 +55,20 @@ def make_policy(
     """The policy called `name`: `expert` (which may write at a pace), `scripted:FILE`, or one of the engine's."""
     if name == EXPERT:
         return ExpertPolicy(kind.expert, role, words_per_second=words_per_second)
+    if name == CARELESS:
+        if kind.careless is None:
+            raise UnknownName(f"{role} for {kind.name}", name, [EXPERT])
+        return ExpertPolicy(kind.careless, role, name, words_per_second)
     if name.startswith(SCRIPTED):
         return ScriptedPolicy(_read_replies(Path(name.removeprefix(SCRIPTED))), name)
     if server is None:
         raise UnknownName(role, name, [EXPERT, f"{SCRIPTED}FILE"])
     return server.policy(name)
+
+
+def is_served(name: str) -> bool:
+    """Whether the engine plays it: a model or an adapter."""
+    return name not in (EXPERT, CARELESS) and not name.startswith((SCRIPTED, SHUFFLED))
 
 
 def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:

@@ -25,7 +25,7 @@ from envs.base import Options
 from envs.isolated import EnvironmentPool
 from retro_dash.address import find_hub
 from retro_dash.agent.batch import Append, BatchPlan, is_broken, play_many
-from retro_dash.agent.policies import EXPERT, SCRIPTED, ModelServer, make_policy
+from retro_dash.agent.policies import EXPERT, ModelServer, is_served, make_policy
 from retro_dash.client import HubClient
 from retro_dash.ids import new_id
 from retro_dash.library import allowed_options, bundled_tasks, find_task, read_tasks, refuse_unavailable
@@ -36,7 +36,7 @@ from retro_dash.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser)
-    parser.add_argument("--planner", default=EXPERT, help="expert, scripted:FILE, or a model or adapter")
+    parser.add_argument("--planner", default=EXPERT, help="expert, expert:careless, scripted:FILE, or a model or adapter")
     parser.add_argument("--reflector", default=EXPERT, help="the same choices; used after failed trials")
     parser.add_argument("--strategy", default="reflexion", help="none, last_attempt, reflexion or both")
     parser.add_argument("--trials", type=int, default=3, help="trials an episode may take (default 3)")
@@ -186,7 +186,7 @@ def open_storage(settings: Settings) -> Iterator[Append]:
 @contextmanager
 def open_engine(settings: Settings, names: Sequence[str]) -> Iterator[ModelServer | None]:
     """The engine when one of the policies needs it: the hub's, else one of our own for as long as it is needed."""
-    if all(name == EXPERT or name.startswith(SCRIPTED) for name in names):
+    if not any(is_served(name) for name in names):
         yield None
         return
     address = find_hub(settings.home)

@@ -36,7 +36,9 @@ from retro_dash.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser)
-    parser.add_argument("--planner", default=EXPERT, help="expert, expert:careless, scripted:FILE, or a model or adapter")
+    parser.add_argument(
+        "--planner", default=EXPERT, help="expert, expert:careless, scripted:FILE, or a model or adapter"
+    )
     parser.add_argument("--reflector", default=EXPERT, help="the same choices; used after failed trials")
     parser.add_argument("--strategy", default="reflexion", help="none, last_attempt, reflexion or both")
     parser.add_argument("--trials", type=int, default=3, help="trials an episode may take (default 3)")

@@ -37,6 +37,16 @@ class CachedSequence:
     def capacity(self) -> int:
         return len(self.ids)
 
+    def covers(self, other: CachedSequence) -> bool:
+        """Whether it begins with all that the other has computed; the last of these ids rules most others out."""
+        last = other.computed - 1
+        return (
+            self.model == other.model
+            and self.computed > last
+            and self.ids[last] == other.ids[last]
+            and np.array_equal(self.ids[: last + 1], other.tokens)
+        )
+
 
 class PrefixCache:
     """Least recently used buffers up to a number of bytes."""
@@ -56,12 +66,13 @@ class PrefixCache:
 
     @property
     def entries(self) -> Iterable[CachedSequence]:
-        return self._entries.values()
+        """The last used first."""
+        return reversed(self._entries.values())
 
     def add(self, entry: CachedSequence) -> None:
         """Keeps a finished sequence; what it covers entirely is dropped, then the oldest until all fits."""
         for key, old in list(self._entries.items()):
-            if old.model == entry.model and common_prefix(old.tokens, entry.tokens) == old.computed:
+            if entry.covers(old):
                 self._drop(key)
         self._entries[id(entry)] = entry
         self.bytes += entry.bytes

@@ -214,7 +214,8 @@ class Scheduler:
         """The sequence that holds most of the prompt, and how much; one token is always left to compute."""
         best: tuple[CachedSequence | None, int] = (None, 0)
         for entry in [*self.cache.entries, *(running.buffer for running in self._running)]:
-            if entry.model == model and entry.computed > best[1]:
+            # To be better it must go on where the best one so far ends: one id tells most of them.
+            if entry.model == model and entry.computed > best[1] and entry.ids[best[1]] == prompt[best[1]]:
                 hit = min(common_prefix(entry.tokens, prompt), len(prompt) - 1)
                 if hit > best[1]:
                     best = entry, hit

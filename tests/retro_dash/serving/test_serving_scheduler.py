@@ -239,7 +239,7 @@ def test_the_cache_drops_the_least_recently_used_sequence_first() -> None:
     cache.add(entries[1])
     cache.use(entries[0])
     cache.add(entries[2])
-    assert list(cache.entries) == [entries[0], entries[2]]
+    assert list(cache.entries) == [entries[2], entries[0]]
     assert cache.bytes == 20
 
 
@@ -249,5 +249,5 @@ def test_a_cached_sequence_that_another_covers_is_dropped() -> None:
     cache.add(CachedSequence(2, np.array([1, 2]), None, 10, 2))
     longer = CachedSequence(1, np.array([1, 2, 3]), None, 10, 3)
     cache.add(longer)
-    assert [entry.model for entry in cache.entries] == [2, 1]
+    assert [entry.model for entry in cache.entries] == [1, 2]
     assert cache.tokens == 5

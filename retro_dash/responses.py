@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
+from pathlib import Path
 
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
 
 
 class EventStream(StreamingResponse):
@@ -24,3 +26,8 @@ class Download(FileResponse):
     """A file to keep, whatever is in it."""
 
     media_type = "application/octet-stream"
+
+    def __init__(
+        self, path: Path, status_code: int = 200, *, filename: str, background: BackgroundTask | None = None
+    ) -> None:
+        super().__init__(path, status_code, media_type=self.media_type, filename=filename, background=background)

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
+from data.errors import BadFile
 from data.rows import MetricSeries
 from data.store import Store
 from data.types import Noun, Run, RunState
@@ -167,26 +168,33 @@ def players(run: Run) -> set[str]:
 
 
 def dataset_items(folder: RunFolder, start: int, limit: int) -> list[dict[str, JsonValue]]:
-    """`limit` items of a run's frozen dataset from number `start` (from 0) on, as small as a list needs them."""
-    items: list[dict[str, JsonValue]] = []
+    """`limit` items of a run's frozen dataset from number `start` (from 0) on, as small as a list needs them.
+
+    Raises BadFile for a line that is neither an episode nor a task.
+    """
     if not folder.dataset.is_file():
-        return items
+        return []
+    items: list[dict[str, JsonValue]] = []
     with folder.dataset.open(encoding="utf-8") as file:
-        for line in islice(file, start, start + limit):
-            item = json.loads(line)
-            task = item.get("task", item)
-            is_episode = "task" in item
-            items.append(
-                {
-                    "episode_id": item["id"] if is_episode else None,
-                    "task_id": task["id"],
-                    "env": task["env"],
-                    "split": task["split"],
-                    "instruction": task["instruction"][:240],
-                    "solved": any(trial["success"] for trial in item["trials"]) if is_episode else None,
-                }
-            )
+        for number, line in enumerate(islice(file, start, start + limit), start + 1):
+            try:
+                items.append(_dataset_item(json.loads(line)))
+            except (ValueError, LookupError, TypeError) as error:
+                raise BadFile(f"{folder.dataset} is damaged: line {number} is neither episode nor task.") from error
     return items
+
+
+def _dataset_item(item: dict[str, Any]) -> dict[str, JsonValue]:
+    task = item.get("task", item)
+    is_episode = "task" in item
+    return {
+        "episode_id": item["id"] if is_episode else None,
+        "task_id": task["id"],
+        "env": task["env"],
+        "split": task["split"],
+        "instruction": task["instruction"][:240],
+        "solved": any(trial["success"] for trial in item["trials"]) if is_episode else None,
+    }
 
 
 def _spark(series: tuple[MetricSeries, ...]) -> MetricSeries | None:

@@ -19,15 +19,16 @@ from retro_dash.labels import LabelRequest
 EPISODES = """You judge recordings of a language agent that acts in a text environment. Would another agent do well \
 to imitate this one? Good: it understands the task, acts on what it sees, repeats nothing in vain, and ends with the \
 task solved or the right answer. Bad: anything else. Answer with one JSON object and nothing else: \
-{"reason": "one sentence", "verdict": "good"} or {"reason": "one sentence", "verdict": "bad"}."""
+{"reason": "...", "verdict": "..."}. The reason is one sentence, the verdict is good or bad."""
 REFLECTIONS = """A language agent failed at a task in a text environment and wrote a reflection: advice to itself \
 for the next attempt. You judge the advice. Accurate: it names what really went wrong in the attempt that you read. \
 Actionable: it says in concrete words what to do differently. Answer with one JSON object and nothing else: \
-{"reason": "one sentence", "accurate": true or false, "actionable": true or false}."""
+{"reason": "...", "accurate": ..., "actionable": ...}. The reason is one sentence, the others are true or false."""
+# No whole answer as an example: a weak model would give it back, and agree with whoever wrote it.
 CHARACTERS = 12_000
 QUALITIES = ("accurate", "actionable")
 _OBJECT = re.compile(r"\{[^{}]*\}", re.DOTALL)
-_WORD = re.compile(r"verdict\W{1,6}(good|bad)\b", re.IGNORECASE)
+_WORD = re.compile(r"verdict\W{1,6}(good|bad)\b(?! or\b)", re.IGNORECASE)
 _TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -114,7 +115,9 @@ def parse_quality(text: str) -> Judgement | None:
         found = [_TRUTHS.get(str(value.get(name)).strip().lower()) for name in QUALITIES]
         if None not in found:
             return _of_quality(bool(found[0]), bool(found[1]), str(value.get("reason", ""))[:1000])
-    words = [re.findall(rf"\b{name}\W{{1,6}}(true|false|yes|no)\b", text, re.IGNORECASE) for name in QUALITIES]
+    words = [
+        re.findall(rf"\b{name}\W{{1,6}}(true|false|yes|no)\b(?! or\b)", text, re.IGNORECASE) for name in QUALITIES
+    ]
     if not all(words):
         return None
     accurate, actionable = (_TRUTHS[found[-1].lower()] for found in words)

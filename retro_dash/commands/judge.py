@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from itertools import islice
 
 from pydantic import JsonValue
@@ -50,10 +51,15 @@ def _judge(arguments: argparse.Namespace, settings: Settings, curator: Curator) 
             for matter in matters(episode, arguments.reflections)
             if matter.target not in done
         )
+        asked = unreadable = 0
         for matter, said in judgements(judge, islice(given, arguments.limit)):
+            asked, unreadable = asked + 1, unreadable + (said is None)
             if said is not None:
                 curator.send_labels([matter.label(judge.name, said)])
             print(json.dumps(_fields(matter, said)) if arguments.json else _line(matter, said))
+        if unreadable:
+            hint = "Choose another with --model or --engine." if unreadable == asked else "They are not stored."
+            print(f"{judge.name}: {unreadable} of {asked} answers held no verdict. {hint}", file=sys.stderr)
     finally:
         if engine is not None:
             engine.stop()

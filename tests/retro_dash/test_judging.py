@@ -38,6 +38,7 @@ from retro_dash.settings import Settings
         ('{"verdict": "good"} or rather {"verdict": "bad"}', "bad", ""),
         ("The verdict: **bad**, since it loops", "bad", ""),
         ('{"verdict": "excellent"}', None, None),
+        ('then "verdict", which is good or bad. verdict: good or bad', None, None),
         ("", None, None),
         ("{" * 5000, None, None),
     ],

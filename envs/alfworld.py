@@ -18,9 +18,10 @@ from pydantic import JsonValue
 
 from data.errors import BadConfig, EnvironmentCrashed, Unavailable
 from data.types import StopReason, Task
-from envs.alfworld_files import bundled_tasks, problem_text, read_tasks
+from envs.alfworld_files import ENVIRONMENT, SPLITS, bundled_tasks, problem_text, read_tasks
 from envs.base import Availability, Environment, EnvironmentKind, Options, StepOutcome
 from envs.experts.alfworld import SearchingExpert
+from envs.experts.alfworld_careless import CarelessExpert
 from envs.household import NOTHING_HAPPENS, WELCOME, Dialect, Household
 from envs.household_memory import RoomMemory
 from envs.household_problem import read_problem
@@ -234,18 +235,19 @@ def check() -> Availability:
 
 
 KIND = EnvironmentKind(
-    name="alfworld",
+    name=ENVIRONMENT,
     title="ALFWorld",
     summary="Household tasks in a text world: find an object, clean, heat or cool it, put it where it is wanted.",
     turn_limit=TURN_LIMIT,
     reflection_memory=3,
     success_rule="The game is won: reward 1, else 0.",
-    splits=("valid", "train"),
+    splits=SPLITS,
     bundled=bundled_tasks,
     read=read_games,
     open=open_game,
     instructions=instructions,
     expert=SearchingExpert(),
+    careless=CarelessExpert(SearchingExpert()),
     check=check,
     options=OPTIONS,
 )

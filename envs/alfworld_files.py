@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -19,18 +18,24 @@ from data.types import Task
 from envs.base import Options
 from envs.household_layout import pddl_problem, read_layout
 from envs.household_problem import MAX_CHARACTERS
+from envs.task_files import read_json, read_lines
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "tasks"
+ENVIRONMENT = "alfworld"
 SPLITS = ("valid", "train")
-MAX_FILE_BYTES = 2_000_000_000
 _TASK_TEXT = re.compile(r'"Your task is to: (.+?)"')
+
+
+def task_file(split: str) -> Path:
+    """Where the bundled tasks of a split lie."""
+    return FOLDER / f"alfworld_{split}.jsonl.gz"
 
 
 def bundled_tasks(split: str) -> list[Task]:
     """The generated rooms that ship with the program (made by `python -m envs.rooms`)."""
     if split not in SPLITS:
         raise UnknownName("alfworld split", split, SPLITS)
-    with gzip.open(FOLDER / f"alfworld_{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(task_file(split), "rt", encoding="utf-8") as lines:
         return [Task.model_validate_json(line) for line in lines]
 
 
@@ -75,20 +80,13 @@ def read_tasks(path: Path, options: Options) -> list[Task]:
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(where, row) of a JSON list, a JSON object or JSON lines, gzipped or not."""
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines
-        ):
-            if path.name.removesuffix(".gz").endswith(".json"):
-                data = json.loads(lines.read(MAX_FILE_BYTES))
-                for index, row in enumerate(data if isinstance(data, list) else [data], start=1):
-                    yield f"{path}, item {index}", row
-                return
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", json.loads(line)
-    except (ValueError, EOFError, zlib.error, OSError, RecursionError) as error:
-        raise BadFile(f"{path} cannot be read as JSON: {type(error).__name__}: {str(error)[:200]}.") from None
+    if path.name.removesuffix(".gz").endswith(".json"):
+        data = read_json(path)
+        for index, row in enumerate(data if isinstance(data, list) else [data], start=1):
+            yield f"{path}, item {index}", row
+    else:
+        for number, row in read_lines(path):
+            yield f"{path}, line {number}", row
 
 
 def _official_row(game: Path) -> dict[str, Any]:
@@ -113,10 +111,7 @@ def _official_row(game: Path) -> dict[str, Any]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadFile(f"{path} cannot be read as JSON: {type(error).__name__}: {str(error)[:200]}.") from None
+    data = read_json(path)
     if not isinstance(data, dict):
         raise BadFile(f"{path} holds a {type(data).__name__} where an object should be.")
     return data
@@ -144,7 +139,7 @@ def _task(row: Any, where: str) -> Task | None:
         metadata["walkthrough"] = [str(command) for command in row["walkthrough"]]
     return Task(
         id=str(row.get("game_id") or where),
-        env="alfworld",
+        env=ENVIRONMENT,
         split=str(row.get("split") or "file"),
         instruction=sentence,
         metadata=metadata,
@@ -156,6 +151,6 @@ def _own_task(row: dict[str, Any], where: str) -> Task:
         task = Task.model_validate(row)
     except ValidationError as error:
         raise BadFile(f"{where}: not a task: {str(error)[:300]}") from None
-    if task.env != "alfworld":
+    if task.env != ENVIRONMENT:
         raise BadFile(f"{where}: this task is for {task.env!r}, not for alfworld.")
     return task

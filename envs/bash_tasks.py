@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 
 from data.errors import BadFile, UnknownName
 from data.types import Task
+from envs.task_files import read_json
 
 SPLITS = ("valid", "train")
 ENVIRONMENT = "intercode_bash"
@@ -63,19 +63,7 @@ def read_tasks(path: Path) -> list[Task]:
 
 
 def _rows(path: Path) -> list[Any]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
-    except (OSError, EOFError) as error:
-        raise BadFile(f"{path} cannot be read: {error}.") from error
-    if len(raw) > _LARGEST_FILE:
-        raise BadFile(f"{path} holds more than {_LARGEST_FILE:,} bytes; split it.")
-    try:
-        if ".jsonl" in path.suffixes:
-            return [json.loads(line) for line in raw.decode().split("\n") if line.strip()]
-        rows = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{path} is not JSON in UTF-8: {error}.") from error
+    rows = read_json(path, _LARGEST_FILE)
     if not isinstance(rows, list):
         raise BadFile(f"{path} holds {type(rows).__name__} where a list of tasks is expected.")
     return rows

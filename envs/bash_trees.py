@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,7 +28,11 @@ SYSTEM_NAMES = frozenset(_SYSTEM_WORDS.split())
 """Folders of the system. As in InterCode's `.gitignore` nothing in them, or in any folder of such a name, counts."""
 _MOST_ENTRIES = 5_000
 _MOST_BYTES = 16 << 20
+_MOST_HASHED = 1 << 28
+"""What is read of all files of a copy; of those behind it only the size is looked at."""
 _RESERVED = SYSTEM_NAMES - {"home", "opt", "root", "srv", "var"}
+FOLDERS = {"tmp": 0o1777, "root": 0o755, "home": 0o755, "var": 0o755}
+"""What every copy has beside its tree, with permission bits."""
 
 
 class Entry(BaseModel):
@@ -57,6 +61,11 @@ class Entry(BaseModel):
         return self
 
     @property
+    def name(self) -> str:
+        """The path from the root: `site/index.html`."""
+        return "/".join(PurePosixPath(self.path).parts[1:])
+
+    @property
     def permissions(self) -> int:
         default = 0o755 if self.type == "dir" else 0o644
         return int(self.mode, 8) & 0o777 if self.mode else default
@@ -73,10 +82,19 @@ class Tree(BaseModel):
 
     entries: tuple[Entry, ...] = Field(max_length=_MOST_ENTRIES)
 
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> Tree:
+        """Nothing lies in what is no folder: through a link it would be written outside."""
+        kinds = {entry.name: entry.type for entry in self.entries}
+        for name in kinds:
+            if any(kinds.get(parent, "dir") != "dir" for parent in parents(name)):
+                raise ValueError(f"entry /{name} lies behind a link or in a file; put it into a folder")
+        return self
+
     @property
     def tops(self) -> tuple[str, ...]:
         """Names of the folders and files directly under the root."""
-        return tuple(sorted({PurePosixPath(entry.path).parts[1] for entry in self.entries}))
+        return tuple(sorted({entry.name.split("/")[0] for entry in self.entries}))
 
 
 @dataclass(frozen=True)
@@ -114,16 +132,16 @@ def read_tree(path: Path) -> Tree:
 
 def lay_out(tree: Tree, root: Path, slot: Slot) -> None:
     """Make the tree under `root`, which must be empty, with its permissions, times and owner."""
-    for name in ("tmp", "root", "home", "var"):
+    for name in FOLDERS:
         (root / name).mkdir(exist_ok=True)
     folders: list[tuple[Path, Entry]] = []
-    for entry in sorted(tree.entries, key=lambda entry: PurePosixPath(entry.path).parts):
-        path = root / entry.path.lstrip("/")
-        _make(path, entry, root)
+    for entry in sorted(tree.entries, key=lambda entry: entry.name.split("/")):
+        path = root / entry.name
+        _make(path, entry)
         if entry.type == "dir":
             folders.append((path, entry))
     slot.own(root)
-    os.chmod(root / "tmp", 0o1777)  # noqa: S103 (as on any Unix)
+    os.chmod(root / "tmp", FOLDERS["tmp"])
     # Innermost first: what is made in a folder changes its time.
     for path, entry in reversed(folders):
         _touch(path, entry)
@@ -131,7 +149,7 @@ def lay_out(tree: Tree, root: Path, slot: Slot) -> None:
 
 def snapshot(root: Path) -> dict[str, Seen]:
     """What is under `root`, but for folders of the system."""
-    return dict(_walk(root, ""))
+    return dict(_walk(root))
 
 
 def git_changes(before: Snapshot, after: Snapshot) -> frozenset[Change]:
@@ -139,11 +157,11 @@ def git_changes(before: Snapshot, after: Snapshot) -> frozenset[Change]:
     a new folder stands for all in it."""
     old = {path: _as_git(seen) for path, seen in before.items() if seen.kind in ("file", "link")}
     new = {path: _as_git(seen) for path, seen in after.items() if seen.kind in ("file", "link")}
-    known = {parent for path in old for parent in _parents(path)}
+    known = {parent for path in old for parent in parents(path)}
     changes = {(path, "D") for path in old.keys() - new.keys()}
     changes |= {(path, "M") for path in old.keys() & new.keys() if old[path] != new[path]}
     for path in new.keys() - old.keys():
-        fresh = next((parent for parent in _parents(path) if parent not in known), None)
+        fresh = next((parent for parent in parents(path) if parent not in known), None)
         changes.add((path if fresh is None else fresh + "/", "??"))
     return frozenset(changes)
 
@@ -163,9 +181,7 @@ def content(path: str, found: Snapshot) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, seen.md5) for name, seen in found.items() if name.startswith(path) and seen.md5))
 
 
-def _make(path: Path, entry: Entry, root: Path) -> None:
-    if any(parent.is_symlink() for parent in path.parents if parent != root and parent.is_relative_to(root)):
-        raise BadFile(f"The tree's entry {entry.path} lies behind a link; put it where the link points.")
+def _make(path: Path, entry: Entry) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if entry.type == "dir":
@@ -185,8 +201,8 @@ def _touch(path: Path, entry: Entry) -> None:
         os.utime(path, (entry.mtime, entry.mtime))
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Seen]]:
-    waiting = [(folder, prefix)]
+def _walk(root: Path) -> Iterator[tuple[str, Seen]]:
+    waiting, size = [(root, "")], 0
     while waiting:
         folder, prefix = waiting.pop()
         with suppress(OSError), os.scandir(folder) as entries:
@@ -195,39 +211,47 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Seen]]:
                     continue
                 name = f"{prefix}{entry.name}"
                 with suppress(FileNotFoundError):
-                    yield name, _look(entry)
+                    size += entry.stat(follow_symlinks=False).st_size
+                    yield name, _look(entry, is_read=size <= _MOST_HASHED)
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((Path(entry.path), f"{name}/"))
 
 
-def _look(entry: os.DirEntry[str]) -> Seen:
+def _look(entry: os.DirEntry[str], *, is_read: bool) -> Seen:
     found = entry.stat(follow_symlinks=False)
     mode = stat.S_IMODE(found.st_mode)
     if stat.S_ISLNK(found.st_mode):
-        return Seen("link", 0o777, _md5(os.fsencode(os.readlink(entry.path))))
+        return Seen("link", 0o777, md5(os.fsencode(os.readlink(entry.path))))
     if stat.S_ISDIR(found.st_mode):
         return Seen("dir", mode, "")
     if not stat.S_ISREG(found.st_mode):
         return Seen("other", mode, "")
+    if not is_read:
+        return Seen("file", mode, f"{found.st_size} bytes")
     try:
         with open(entry.path, "rb") as file:
-            return Seen(
-                "file", mode, hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            )
+            return Seen("file", mode, md5_of(file))
     except PermissionError:  # of a file that its owner closed to itself, when we run as that owner
         return Seen("file", mode, "unreadable")
 
 
-def _md5(content: bytes) -> str:
+def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def md5_of(file: IO[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _as_git(seen: Seen) -> tuple[str, bool, str]:
     return seen.kind, seen.kind == "file" and bool(seen.mode & 0o100), seen.md5
 
 
-def _parents(path: str) -> list[str]:
-    """`a/b/c` -> `a`, `a/b`: outermost first."""
+def parents(path: str) -> list[str]:
+    """Folders above a path: `a/b/c` -> `a`, `a/b`: outermost first."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 

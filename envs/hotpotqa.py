@@ -18,7 +18,7 @@ from data.types import StopReason, Task
 from envs.base import Availability, EnvironmentKind, Options, StepOutcome
 from envs.experts.hotpotqa import HotpotqaExpert
 from envs.hotpotqa_dialects import DIALECTS, Dialect
-from envs.hotpotqa_files import read_questions
+from envs.hotpotqa_files import ENVIRONMENT, read_questions
 from envs.hotpotqa_metric import Score, score_answer
 from envs.hotpotqa_search import Paragraph, find_title, rank_paragraphs
 
@@ -232,7 +232,7 @@ def _check() -> Availability:
 
 
 KIND = EnvironmentKind(
-    name="hotpotqa",
+    name=ENVIRONMENT,
     title="HotpotQA",
     summary="Answer questions that need two paragraphs, found by searching among ten.",
     turn_limit=DIALECTS["retroact"].turn_limit,

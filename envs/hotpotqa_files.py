@@ -8,18 +8,15 @@ Hubs, the same with: "id", "supporting_facts": {"title": [], "sent_id": []},
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data.errors import BadFile
 from data.types import Task
+from envs.task_files import read_json
 
-SIZE_LIMIT = 2 * 1024**3
-"""Bytes of a file once unpacked; the official training file has 0.6 GB."""
+ENVIRONMENT = "hotpotqa"
 
 
 def read_questions(path: Path, split: str | None = None, turn_limit: int | None = None) -> list[Task]:
@@ -27,7 +24,7 @@ def read_questions(path: Path, split: str | None = None, turn_limit: int | None 
 
     Raises BadFile with the row (counted from 1) and what is missing.
     """
-    rows = _parse(path, _read_text(path))
+    rows = _rows(path)
     name = split or path.name.split(".")[0]
     tasks = [_task(path, number, row, name, turn_limit) for number, row in enumerate(rows, start=1)]
     seen: set[str] = set()
@@ -38,51 +35,12 @@ def read_questions(path: Path, split: str | None = None, turn_limit: int | None 
     return tasks
 
 
-def _read_text(path: Path) -> str:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as file:
-                content = file.read(SIZE_LIMIT + 1)
-        else:
-            with path.open("rb") as file:
-                content = file.read(SIZE_LIMIT + 1)
-        if len(content) > SIZE_LIMIT:
-            raise BadFile(f"{path} holds more than {SIZE_LIMIT // 1024**3} GiB; split it.")
-        return content.decode("utf-8-sig")
-    except IsADirectoryError:
-        raise BadFile(f"{path} is a folder; HotpotQA questions come in one .json, .jsonl or .gz file.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(f"{path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise BadFile(f"{path} is not UTF-8 text (byte {error.start}); HotpotQA questions are JSON.") from None
-
-
-def _parse(path: Path, text: str) -> list[Any]:
-    if ".jsonl" in path.suffixes:
-        return _parse_lines(path, text)
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(
-            f"{path} is not JSON: {error}. A file with one question a line must be called .jsonl."
-        ) from None
+def _rows(path: Path) -> list[Any]:
+    rows = read_json(path)
     if isinstance(rows, dict) and isinstance(rows.get("data"), list):
         rows = rows["data"]
     if not isinstance(rows, list):
         raise BadFile(f"{path} holds a JSON {type(rows).__name__}; HotpotQA's format is a list of questions.")
-    if not rows:
-        raise BadFile(f"{path} holds no questions.")
-    return rows
-
-
-def _parse_lines(path: Path, text: str) -> list[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise BadFile(f"{path}, line {number} is not JSON: {error}.") from None
     if not rows:
         raise BadFile(f"{path} holds no questions.")
     return rows
@@ -108,7 +66,7 @@ def _task(path: Path, number: int, row: Any, split: str, turn_limit: int | None)
     return Task.model_validate(
         {
             "id": identity,
-            "env": "hotpotqa",
+            "env": ENVIRONMENT,
             "split": split,
             "instruction": question.strip(),
             "turn_limit": turn_limit,

@@ -18,6 +18,7 @@ from random import Random
 
 from data.types import Task
 from envs.hotpotqa_families import BRIDGES, COMPARISONS, SAMENESSES, Bridge, Comparison, Sameness
+from envs.hotpotqa_files import ENVIRONMENT
 from envs.hotpotqa_prose import Page, fill, write_page
 from envs.hotpotqa_search import plain
 from envs.hotpotqa_world import Entity, make_world
@@ -58,7 +59,7 @@ def generate_questions(seed: int, count: int, split: str = "train") -> list[Task
             identity = f"hotpotqa-{split}-{seed}-{len(tasks) + 1:04d}"
             task = {
                 "id": identity,
-                "env": "hotpotqa",
+                "env": ENVIRONMENT,
                 "split": split,
                 "instruction": draft.text,
                 "metadata": metadata,

@@ -45,10 +45,15 @@ def plain(text: str) -> str:
     return " ".join(_WORD.findall(bare))
 
 
+def unbracketed(title: str) -> str:
+    """A title without the part in brackets that tells it from others."""
+    return _SUFFIX.sub("", title)
+
+
 def find_title(query: str, paragraphs: Sequence[Paragraph]) -> int | None:
     """Index of the paragraph whose title the query spells out (a part in brackets may be left out), or None."""
     wanted = plain(query[:QUERY_LIMIT])
-    for titles in ([p.title for p in paragraphs], [_SUFFIX.sub("", p.title) for p in paragraphs]):
+    for titles in ([p.title for p in paragraphs], [unbracketed(p.title) for p in paragraphs]):
         for index, title in enumerate(titles):
             if wanted and plain(title) == wanted:
                 return index

@@ -239,61 +239,70 @@ class _Maker:
     # Books, films, records, ships
 
     def make_works(self) -> None:
-        for _ in range(12):
-            year = self.dice.randrange(1898, 1985)
-            author = self.maker_of("novelist", year)
-            publishers = [p for p in self.all("publisher") if p.year("founded") < year]
-            self._work(
-                "book",
-                "novel",
-                author,
-                author=author,
-                year=year,
-                publisher=self.dice.choice(publishers),
-                hero=self.dice.choice(names.HEROES),
-                setting=self.pick("town"),
-                pages=self.dice.randrange(140, 620),
-            )
-        for _ in range(11):
-            year = self.dice.randrange(1938, 2004)
-            director = self.maker_of("film director", year)
-            books = [b for b in self.all("book") if b.year("year") < year and "film" not in b.facts]
-            book = self.dice.choice(books) if books and self.dice.random() < 0.6 else None
-            film = self._work(
-                "film",
-                "film",
-                director,
-                director=director,
-                year=year,
-                studio=self.pick("studio"),
-                star=self.maker_of("actor", year),
-                minutes=self.dice.randrange(78, 171),
-                book=book,
-                genre=self.dice.choice(names.GENRES),
-                place=self.pick("town"),
-            )
-            self.credit(film.other("star"), film)
-            if book:
-                book.facts["film"] = film
-        for _ in range(8):
-            self._make_band()
-        for _ in range(10):
-            year = self.dice.randrange(1884, 1962)
-            yards = [yard for yard in self.all("shipyard") if yard.year("founded") < year]
-            captain = self.maker_of("sea captain", year)
-            ship = self.add(
-                "ship",
-                self.name(lambda: f"{self.dice.choice(['SS', 'MV', 'RMS'])} {names.thing(self.dice)}"),
-                builder=self.dice.choice(yards),
-                launched=year,
-                captain=captain,
-                length=self.dice.randrange(61, 214),
-                port=self.pick("town"),
-                fate=self.dice.choice(names.FATES),
-                fate_year=year + self.dice.randrange(6, 40),
-                cargo=self.dice.choice(names.CARGOES),
-            )
-            self.credit(captain, ship)
+        for count, make in (
+            (12, self._make_book),
+            (11, self._make_film),
+            (8, self._make_band),
+            (10, self._make_ship),
+        ):
+            for _ in range(count):
+                make()
+
+    def _make_book(self) -> None:
+        year = self.dice.randrange(1898, 1985)
+        author = self.maker_of("novelist", year)
+        publishers = [p for p in self.all("publisher") if p.year("founded") < year]
+        self._work(
+            "book",
+            "novel",
+            author,
+            author=author,
+            year=year,
+            publisher=self.dice.choice(publishers),
+            hero=self.dice.choice(names.HEROES),
+            setting=self.pick("town"),
+            pages=self.dice.randrange(140, 620),
+        )
+
+    def _make_film(self) -> None:
+        year = self.dice.randrange(1938, 2004)
+        director = self.maker_of("film director", year)
+        books = [b for b in self.all("book") if b.year("year") < year and "film" not in b.facts]
+        book = self.dice.choice(books) if books and self.dice.random() < 0.6 else None
+        film = self._work(
+            "film",
+            "film",
+            director,
+            director=director,
+            year=year,
+            studio=self.pick("studio"),
+            star=self.maker_of("actor", year),
+            minutes=self.dice.randrange(78, 171),
+            book=book,
+            genre=self.dice.choice(names.GENRES),
+            place=self.pick("town"),
+        )
+        self.credit(film.other("star"), film)
+        if book:
+            book.facts["film"] = film
+
+    def _make_ship(self) -> None:
+        year = self.dice.randrange(1884, 1962)
+        yards = [yard for yard in self.all("shipyard") if yard.year("founded") < year]
+        captain = self.maker_of("sea captain", year)
+        ship = self.add(
+            "ship",
+            self.name(lambda: f"{self.dice.choice(['SS', 'MV', 'RMS'])} {names.thing(self.dice)}"),
+            builder=self.dice.choice(yards),
+            launched=year,
+            captain=captain,
+            length=self.dice.randrange(61, 214),
+            port=self.pick("town"),
+            fate=self.dice.choice(names.FATES),
+            fate_year=year + self.dice.randrange(6, 40),
+            cargo=self.dice.choice(names.CARGOES),
+        )
+        self.credit(captain, ship)
 
     def _work(self, kind: str, suffix: str, maker: Entity, **facts: str | int | Entity | None) -> Entity:
         name = self.name(lambda: names.work_title(self.dice))

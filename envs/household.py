@@ -10,12 +10,13 @@ ALFWorld: Shridhar et al., arXiv 2010.03768. The text follows its released gramm
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from enum import StrEnum
 
 from data.errors import BadFile
 from envs.household_problem import Fact, Goal, Problem
+from envs.household_text import HELP, HELP_MOVE, HELP_PUT, demangled_names, listed
 
 NOTHING_HAPPENS = "Nothing happens."
 WELCOME = "-= Welcome to TextWorld, ALFRED! =-"
@@ -212,17 +213,17 @@ class Household:
     def _inventory(self) -> str:
         if (self._agent,) not in self._facts["holdsany"]:
             return "You are not carrying anything."
-        return f"You are carrying: {_listed(self._names(item for _, item in self._facts['holds']))}."
+        return f"You are carrying: {listed(self._names(item for _, item in self._facts['holds']))}."
 
     def _help(self) -> str:
-        return _HELP.format(put=_HELP_PUT if self._put_dialect else _HELP_MOVE)
+        return HELP.format(put=HELP_PUT if self._put_dialect else HELP_MOVE)
 
     def _look(self, overview: bool = False) -> str:
         """`overview` names the room's receptacles where nothing is near; the engine's `look` then sees nothing."""
         here = self._at.get(self._location)
         if not here:
             seen = self._names(self._receptacles) if overview else []
-            return f"You are in the middle of a room. Looking quickly around you, you see {_listed(seen)}."
+            return f"You are in the middle of a room. Looking quickly around you, you see {listed(seen)}."
         beside = [
             self._name[item]
             for item, place in sorted(self._facts["objectatlocation"])
@@ -230,22 +231,22 @@ class Household:
             for receptacle in here
             if (item, receptacle) in self._taken_from
         ]
-        facing = _listed([self._name[receptacle] for receptacle in here], article="")
-        return f"You are facing the {facing}. Next to it, you see {_listed(beside)}."
+        facing = listed([self._name[receptacle] for receptacle in here], article="")
+        return f"You are facing the {facing}. Next to it, you see {listed(beside)}."
 
     def _examine_receptacle(self, receptacle: str) -> str:
         name = self._name[receptacle]
         if (receptacle,) not in self._facts["openable"]:
-            return f"On the {name}, you see {_listed(self._names(self._inside[receptacle]))}."
+            return f"On the {name}, you see {listed(self._names(self._inside[receptacle]))}."
         if (receptacle,) in self._facts["opened"]:
-            return f"The {name} is open. In it, you see {_listed(self._names(self._inside[receptacle]))}."
+            return f"The {name} is open. In it, you see {listed(self._names(self._inside[receptacle]))}."
         return f"The {name} is closed."
 
     def _examine_object(self, item: str) -> str:
         name, facts = self._name[item], self._facts
         if (item,) in facts["isreceptacleobject"]:
             inside = self._names(inner for inner, outer in facts["inreceptacleobject"] if outer == item)
-            return f"This is a normal {name}. In it, you see {_listed(inside)}."
+            return f"This is a normal {name}. In it, you see {listed(inside)}."
         hot, cool, clean = [(item,) in facts[predicate] for predicate in ("ishot", "iscool", "isclean")]
         sliced = (item,) in facts["issliced"]
         states = [word for word, is_so in (("hot", hot), ("cool", cool and not hot), ("clean", clean)) if is_so]
@@ -270,53 +271,3 @@ _TRANSFORMERS = (
     ("heat", "heatable", "microwavetype"),
     ("cool", "coolable", "fridgetype"),
 )
-_HELP_MOVE = "move (object) to (receptacle):  place an object in or on a receptacle"
-_HELP_PUT = "put (object) in/on (receptacle):  place an object in or on a receptacle"
-_HELP = """\
-Available commands:
-  look:                             look around your current location
-  inventory:                        check your current inventory
-  go to (receptacle):               move to a receptacle
-  open (receptacle):                open a receptacle
-  close (receptacle):               close a receptacle
-  take (object) from (receptacle):  take an object from a receptacle
-  {put}
-  examine (something):              examine a receptacle or an object
-  use (object):                     use an object
-  heat (object) with (receptacle):  heat an object using a receptacle
-  clean (object) with (receptacle): clean an object using a receptacle
-  cool (object) with (receptacle):  cool an object using a receptacle
-  slice (object) with (object):     slice an object using a sharp object
-"""
-
-
-def _listed(names: list[str], article: str = "a ") -> str:
-    """`a x 1, a y 2, and a z 1`; two are joined by `, and` too, as the engine does."""
-    words = [article + name for name in names]
-    if len(words) < 2:
-        return words[0] if words else "nothing"
-    return f"{', '.join(words[:-1])}, and {words[-1]}"
-
-
-def demangled_names(ids: Iterable[str]) -> dict[str, str]:
-    """Ids -> names, as alfworld's Demangler makes them: `fridge_bar_..` -> `fridge 1`.
-
-    Ids are counted by what stands before `_bar_` (plus `basin` where that occurs in the id), the first in order
-    getting the highest number; an id without `_bar_` keeps its text and a blank.
-    """
-    ordered = sorted(ids)
-    left = Counter(_kind(one) for one in ordered)
-    names = {}
-    for one in ordered:
-        kind = _kind(one)
-        if "_bar_" not in one:
-            names[one] = f"{one} "
-            continue
-        names[one] = f"{kind} {left[kind]}"
-        left[kind] -= 1
-    return names
-
-
-def _kind(one: str) -> str:
-    kind, bar, _ = one.partition("_bar_")
-    return kind + ("basin" if bar and "basin" in one else "")

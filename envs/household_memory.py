@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-NOTHING_HAPPENS = "Nothing happens."
+from envs.household import NOTHING_HAPPENS
+
 _OPENING = re.compile(r"Looking quickly around you, you see (.+?)\.(?:\s|$)", re.DOTALL)
 _TASK = re.compile(r"Your task is to: (.+)")
 _ON = re.compile(r"On the (\w+ \d+), you see (.+?)\.$")

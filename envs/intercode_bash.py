@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -17,13 +16,17 @@ from pydantic import JsonValue
 
 from data.errors import BadConfig, BadFile, BadInput, EnvironmentCrashed, Refused
 from data.types import StopReason, Task
-from envs import sandbox
-from envs.base import EnvironmentKind, Options, StepOutcome
+from envs import sandbox, sandbox_docker
+from envs.base import Availability, EnvironmentKind, Options, StepOutcome
+from envs.bash_container import ContainerCopy
+from envs.bash_folder import FolderCopy
+from envs.bash_options import BashOptions
 from envs.bash_reward import SOLVED, RewardForm, Score, score
-from envs.bash_shell import Answer, Shell
+from envs.bash_shell import Answer, Copy, Shell
 from envs.bash_tasks import ENVIRONMENT, SPLITS, bundled_folder, bundled_tasks, read_tasks
 from envs.bash_trees import Snapshot, Tree, all_changes, read_tree
 from envs.experts.intercode_bash import BashExpert
+from envs.sandbox import Limits
 
 TURN_LIMIT = 10
 NO_COMMAND = "Error executing command: Your last `execute` action did not contain a bash command"
@@ -39,25 +42,14 @@ print what is asked for, and nothing where only changes are asked for.
 Example: execute[find /site -name "*.html" | wc -l]"""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """An episode's options, checked."""
-
-    trees: Path | None
-    form: RewardForm | None
-    seconds: float
-    observation_limit: int
-    unsafe_run_model_code_on_host: bool
-
-
 class BashEnvironment:
     """One trial of one task."""
 
-    def __init__(self, task: Task, settings: Settings, tree: Tree) -> None:
+    def __init__(self, task: Task, settings: BashOptions, tree: Tree) -> None:
         self._task = task
         self._settings = settings
         self._gold = _text(task, "gold")
-        self._form: RewardForm = settings.form or _form(task.metadata.get("reward", "published"), "the task")
+        self._form: RewardForm = settings.reward or _form(task)
         self._slot = sandbox.take_slot()
         self._tree = tree
         self._shell: Shell | None = None
@@ -97,8 +89,9 @@ class BashEnvironment:
         """What a person sees beside the transcript.
 
         Keys: cwd, tree [{path, kind, mode, change}] (80 at most, changed ones before others), entries (their number),
-        output (the last command's, cut), status, turns_left, unsafe, result (None while the trial runs, then {gold,
-        gold_output, reward, changes, contents, output, missing, extra, wrong}).
+        output (the last command's, cut), status, turns_left, backend (bubblewrap, docker or host), image (docker's,
+        else None), unsafe, result (None while the trial runs, then {gold, gold_output, reward, changes, contents,
+        output, missing, extra, wrong}).
         """
         is_over = self._is_over or self._turns_left <= 0
         found = self._shell.look() if self._shell is not None else {}
@@ -109,6 +102,8 @@ class BashEnvironment:
             "output": _cut(self._last.text, _VIEW_OUTPUT) if self._last is not None else None,
             "status": self._last.status if self._last is not None else None,
             "turns_left": max(0, self._turns_left),
+            "backend": self._settings.place,
+            "image": self._settings.image if self._settings.place == "docker" else None,
             "unsafe": self._settings.unsafe_run_model_code_on_host,
             "result": self._result() if is_over else None,
         }
@@ -123,8 +118,9 @@ class BashEnvironment:
             self._last = shell.run(command)
         except BadInput as error:
             return StepOutcome(str(error), self._evaluate(), is_valid=False)
-        said = "\n".join(part for part in (self._last.text.rstrip("\n"), self._last.note) if part)
-        text = self._cut(said) if self._last.note else self._cut(self._last.text)
+        text, note = self._cut(self._last.text), self._last.note
+        if note:
+            text = f"{text.rstrip()}\n{note}".lstrip()
         return StepOutcome(text, self._evaluate(), is_valid=self._last.status == 0)
 
     def _output(self) -> str:
@@ -151,12 +147,14 @@ class BashEnvironment:
         return self._gold_end
 
     def _open_shell(self) -> Shell:
-        return Shell(
-            self._tree,
-            self._slot,
-            seconds=self._settings.seconds,
-            unsafe_run_model_code_on_host=self._settings.unsafe_run_model_code_on_host,
-        )
+        settings, limits = self._settings, Limits(seconds=self._settings.seconds)
+        copy: Copy
+        if settings.backend == "docker":
+            copy = ContainerCopy(self._tree, self._slot, limits, settings.image)
+        else:
+            is_unsafe = settings.unsafe_run_model_code_on_host
+            copy = FolderCopy(self._tree, self._slot, limits, unsafe_run_model_code_on_host=is_unsafe)
+        return Shell(copy, self._tree.tops)
 
     def _show_tree(self, found: Snapshot) -> list[JsonValue]:
         if self._shell is None:
@@ -193,45 +191,24 @@ class BashEnvironment:
 def open_task(task: Task, options: Options) -> BashEnvironment:
     """A fresh trial of a task. Raises BadConfig for a wrong option, BadFile for a task or tree that is not one,
     Unavailable without a sandbox."""
-    settings = read_settings(options)
-    if not settings.unsafe_run_model_code_on_host:
+    settings = BashOptions.of(options)
+    if settings.place == "bubblewrap":
         sandbox.require()
     name = _text(task, "tree")
     if not re.fullmatch(r"[\w-]+", name):
         raise BadFile(f"Task {task.id!r} names the file tree {name!r}; a name has letters, digits, - and _ only.")
-    return BashEnvironment(task, settings, _tree((settings.trees or bundled_folder()) / f"{name}.json"))
-
-
-def read_settings(options: Options) -> Settings:
-    """The options with their defaults. Raises BadConfig."""
-    for name in options:
-        if name not in OPTIONS:
-            raise BadConfig(f"intercode_bash has no option {name!r}; it has {', '.join(OPTIONS)}.")
-    trees = options.get("trees")
-    if trees is not None and not (isinstance(trees, str) and Path(trees).is_dir()):
-        raise BadConfig(f"intercode_bash's option trees is {trees!r}; it must be a folder with NAME.json file trees.")
-    form = options.get("reward")
-    is_unsafe = options.get("unsafe_run_model_code_on_host", False)
-    if not isinstance(is_unsafe, bool):
-        raise BadConfig(
-            f"intercode_bash's option unsafe_run_model_code_on_host is {is_unsafe!r}; it is true or false."
-        )
-    return Settings(
-        trees=Path(trees) if isinstance(trees, str) else None,
-        form=None if form is None else _form(form, "the option reward"),
-        seconds=_number(options, "seconds", 10, 0.1, 600),
-        observation_limit=int(_number(options, "observation_limit", 1000, 1, 1_000_000)),
-        unsafe_run_model_code_on_host=is_unsafe,
-    )
+    return BashEnvironment(task, settings, _tree(_folder(settings) / f"{name}.json"))
 
 
 def read(path: Path, options: Options) -> list[Task]:
-    """Tasks in InterCode's format; each one's file tree must be in the folder of the option `trees`, or bundled."""
-    folder = read_settings(options).trees or bundled_folder()
+    """Tasks in InterCode's format; each one's file tree must be in the folder of the option `trees`, or bundled.
+    Raises BadFile for tasks or trees that are none."""
+    folder = _folder(BashOptions.of(options))
     tasks = read_tasks(path)
     for name in sorted({_text(task, "tree") for task in tasks}):
         if not (folder / f"{name}.json").is_file():
             raise BadFile(f"{path} needs the file tree {name}.json, which is not in {folder}; give --trees FOLDER.")
+        _tree(folder / f"{name}.json")
     return tasks
 
 
@@ -239,17 +216,24 @@ def instructions(task: Task, options: Options) -> str:
     return INSTRUCTIONS
 
 
-def _number(options: Options, name: str, default: float, least: float, most: float) -> float:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadConfig(f"intercode_bash's option {name} is {value!r}; it is a number from {least:g} to {most:g}.")
-    return value
+def check() -> Availability:
+    """Works where one of the two backends does; the detail speaks of both."""
+    found, docker = sandbox.probe(), sandbox_docker.probe()
+    if docker.works:
+        return Availability(True, f"{found.detail.rstrip('.')}; {docker.detail} with the option backend=docker")
+    needless = "no Docker daemon answers, which only the option backend=docker needs"
+    return Availability(found.works, f"{found.detail.rstrip('.')}; {needless}")
 
 
-def _form(value: JsonValue, where: str) -> RewardForm:
-    if value not in get_args(RewardForm):
-        raise BadConfig(f"The reward form of {where} is {value!r}; it can be {', '.join(get_args(RewardForm))}.")
-    return cast(RewardForm, value)
+def _folder(settings: BashOptions) -> Path:
+    return Path(settings.trees) if settings.trees is not None else bundled_folder()
+
+
+def _form(task: Task) -> RewardForm:
+    form = task.metadata.get("reward", "published")
+    if form not in get_args(RewardForm):
+        raise BadConfig(f"The reward form of {task.id} is {form!r}; it can be {', '.join(get_args(RewardForm))}.")
+    return cast(RewardForm, form)
 
 
 def _text(task: Task, key: str) -> str:
@@ -272,16 +256,6 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n… (cut: {len(text):,} characters in all)"
 
 
-OPTIONS = {
-    "trees": "Folder of file trees as NAME.json; default: the bundled ones.",
-    "reward": "published (as InterCode's code) or strict (modes, changed contents and order of lines count too); "
-    "default: what the task says, else published.",
-    "seconds": "Time limit of one command; default 10.",
-    "observation_limit": "Characters of a command's output that the planner sees; default 1000.",
-    "unsafe_run_model_code_on_host": "true runs commands without any sandbox, with your rights, on your files. "
-    "Refused for root, recorded in every turn's view.",
-}
-
 KIND = EnvironmentKind(
     name=ENVIRONMENT,
     title="InterCode Bash",
@@ -296,6 +270,6 @@ KIND = EnvironmentKind(
     open=open_task,
     instructions=instructions,
     expert=BashExpert(),
-    check=sandbox.probe,
-    options=OPTIONS,
+    check=check,
+    options=BashOptions.described(),
 )

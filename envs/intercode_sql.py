@@ -19,7 +19,7 @@ from envs import sandbox
 from envs.base import Availability, EnvironmentKind, Options, StepOutcome
 from envs.experts.intercode_sql import IntercodeSqlExpert
 from envs.sql_answer import ERROR, Answer, Session
-from envs.sql_options import SqlOptions
+from envs.sql_options import ENVIRONMENT, SqlOptions
 from envs.sql_reward import sql_reward
 from envs.sql_tasks import SPLITS, TURN_LIMIT, bundled_tasks, open_session, read_tasks
 
@@ -219,7 +219,7 @@ def check() -> Availability:
 
 
 KIND = EnvironmentKind(
-    name="intercode_sql",
+    name=ENVIRONMENT,
     title="InterCode SQL",
     summary="Answer questions about a database by looking at its tables and writing SQL.",
     turn_limit=TURN_LIMIT,
@@ -232,5 +232,5 @@ KIND = EnvironmentKind(
     instructions=instructions,
     expert=IntercodeSqlExpert(),
     check=check,
-    options={name: str(field.description) for name, field in SqlOptions.model_fields.items()},
+    options=SqlOptions.described(),
 )

@@ -13,10 +13,7 @@ live Wikipedia |
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +25,9 @@ from data.types import Episode, Task
 from envs import environment_kind
 from envs.base import Options
 from envs.replay import RecordedTrial, RecordedTurn, recorded_trials
+from envs.task_files import read_json
 
-SIZE_LIMIT = 1024**3
+LARGEST_FILE = 1 << 30
 """Bytes of a recorded file once unpacked."""
 BASH_TOLERANCE = 0.03
 """Bash rewards hold a cosine of outputs with host names, dates and process ids."""
@@ -212,30 +210,10 @@ def _key(instruction: str) -> str:
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     """Objects of a JSON list, JSON lines, or an object of objects (InterCode's layout), gzipped or not."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(SIZE_LIMIT + 1)
-        if len(content) > SIZE_LIMIT:
-            raise BadFile(f"{path} holds more than {SIZE_LIMIT // 1024**3} GiB; split it.")
-        rows = _parse(content.decode("utf-8"), ".jsonl" in path.suffixes)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(f"{path} cannot be read: {error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{path} is not JSON: {error}.") from error
-    if not rows or not all(isinstance(row, dict) for row in rows):
+    rows = read_json(path, LARGEST_FILE)
+    if isinstance(rows, dict):
+        is_table = bool(rows) and "trials" not in rows and all(isinstance(row, dict) for row in rows.values())
+        rows = list(rows.values()) if is_table else [rows]
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise BadFile(f"{path} holds no list of recorded trials (JSON objects).")
     return rows
-
-
-def _parse(text: str, is_lines: bool) -> list[Any]:
-    if is_lines:
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
-    value = json.loads(text)
-    if (
-        isinstance(value, dict)
-        and "trials" not in value
-        and value
-        and all(isinstance(v, dict) for v in value.values())
-    ):
-        return list(value.values())
-    return value if isinstance(value, list) else [value]

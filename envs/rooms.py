@@ -17,10 +17,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from data.errors import UnknownName
 from data.types import Task
+from envs.alfworld_files import ENVIRONMENT, task_file
 from envs.household import Household
 from envs.household_layout import TASK_TYPES, TRANSFORMS, Layout, pddl_problem, task_sentence, walkthrough
 from envs.household_places import places
@@ -35,7 +35,6 @@ HIDDEN_SHARE = 0.65
 MAX_TURNS = 50
 BUNDLED = {"valid": (7, 72), "train": (11, 240)}
 """Split -> seed and number of the bundled tasks."""
-FOLDER = Path(__file__).resolve().parent.parent / "data" / "tasks"
 _LAMPS = ("desklamp", "floorlamp")
 
 
@@ -58,7 +57,7 @@ def _task(seed: int, index: int, size: str, split: str, task_type: str) -> Task:
     plan = walkthrough(layout)
     return Task(
         id=f"rooms-{seed}-{chosen}-{index:04d}",
-        env="alfworld",
+        env=ENVIRONMENT,
         split=split,
         instruction=task_sentence(layout, rng.randrange(2)),
         turn_limit=turn_budget(layout, plan),
@@ -188,10 +187,6 @@ def _arranged(rng: random.Random, names: list[str]) -> dict[str, int]:
 
 def _type_of(name: str) -> str:
     return name.partition(" ")[0]
-
-
-def task_file(split: str) -> Path:
-    return FOLDER / f"alfworld_{split}.jsonl.gz"
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from envs import sandbox_cgroups, sandbox_seccomp
 from envs.base import Availability
 from envs.sandbox_process import INSTALL, SandboxProcess, launch, launch_on_host
 from envs.sandbox_types import Limits, Mount, SandboxResult, Slot
-from envs.sandbox_watch import attend
+from envs.sandbox_watch import attend, is_over
 
 __all__ = [
     "Limits",
@@ -36,6 +36,7 @@ __all__ = [
     "Slot",
     "probe",
     "python_mounts",
+    "refuse_unpassable",
     "require",
     "run",
     "spawn",
@@ -78,7 +79,7 @@ def run(
             child = launch(argv, mounts, cwd, settings, limits, own, is_long_lived=False, has_stdin=bool(stdin))
         try:
             watched = [mount.source for mount in mounts if mount.is_writable]
-            return attend(child, stdin, limits, watched, started)
+            return attend(child, stdin, limits, functools.partial(is_over, child, limits, watched), started)
         finally:
             child.kill()
     finally:
@@ -179,7 +180,7 @@ def _try(script: str) -> str | None:
             started = time.monotonic()
             child = launch(argv, (), "/", {}, limits, slot, is_long_lived=False, has_stdin=False)
             try:
-                result = attend(child, b"", limits, (), started)
+                result = attend(child, b"", limits, functools.partial(is_over, child, limits, ()), started)
             finally:
                 child.kill()
     except (OSError, Unavailable) as error:
@@ -200,8 +201,9 @@ def _refuse_root() -> None:
         raise Refused(f"{UNSAFE_FLAG} is refused for root: model-written commands would own this machine.")
 
 
-def _check(argv: Sequence[str], mounts: Sequence[Mount], env: Mapping[str, str]) -> None:
-    for text in (*argv, *env, *env.values()):
+def refuse_unpassable(words: Iterable[str]) -> None:
+    """Raises BadInput for a word that no program can be given: with a NUL, half of a character pair, too long."""
+    for text in words:
         if "\0" in text:
             raise BadInput("A command cannot hold a NUL character; leave it out.")
         try:
@@ -210,6 +212,10 @@ def _check(argv: Sequence[str], mounts: Sequence[Mount], env: Mapping[str, str])
             raise BadInput("The command holds half of a character pair; write it as UTF-8 text.") from error
         if length > _LONGEST_ARGUMENT:
             raise BadInput(f"The command is longer than {_LONGEST_ARGUMENT:,} bytes; shorten it.")
+
+
+def _check(argv: Sequence[str], mounts: Sequence[Mount], env: Mapping[str, str]) -> None:
+    refuse_unpassable((*argv, *env, *env.values()))
     for mount in mounts:
         if not mount.source.exists():
             raise BadInput(f"{mount.source} is not there, so it cannot be shown in the sandbox as {mount.target}.")

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from envs.sandbox_types import Limits, Mount, Slot
+from envs.sandbox_types import MEBIBYTE, Limits, Mount, Slot
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What programs need of /etc: links such as awk -> mawk, the linker's cache, the time zone. No users, no hosts.
 _ETC = ("alternatives", "ld.so.cache", "localtime")
 _SYSTEM = ("usr", "etc", "proc", "dev", "tmp")
-_OPEN_FILES = 256
-_MEBIBYTE = 1 << 20
+OPEN_FILES = 256
 
 
 def options(
@@ -45,7 +44,7 @@ def resource_limits(limits: Limits, *, has_cpu_limit: bool) -> dict[str, int]:
     values = {
         "as": limits.memory_bytes,
         "fsize": limits.file_bytes,
-        "nofile": _OPEN_FILES,
+        "nofile": OPEN_FILES,
         "nproc": limits.processes,
         "core": 0,
     }
@@ -57,7 +56,8 @@ def prepare_root(folder: Path) -> None:
     command in it did to them."""
     for name in _SYSTEM:
         with suppress(FileExistsError):
-            (folder / name).mkdir(mode=0o1777 if name == "tmp" else 0o755)
+            (folder / name).mkdir()
+            (folder / name).chmod(0o1777 if name == "tmp" else 0o755)
     for link, target in system_links().items():
         path = folder / link.lstrip("/")
         if path.is_symlink() and os.readlink(path) == target:
@@ -86,7 +86,7 @@ def _folders(mounts: Sequence[Mount], limits: Limits) -> list[str]:
     if not root:
         for link, target in system_links().items():
             words += ["--symlink", target, link]
-    words += ["--perms", "0755", "--size", str(_MEBIBYTE), "--tmpfs", "/etc"]
+    words += ["--perms", "0755", "--size", str(MEBIBYTE), "--tmpfs", "/etc"]
     for name in _ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     words += ["--proc", "/proc", "--dev", "/dev"]

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_MEBIBYTE = 1 << 20
+MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Limits:
 
     seconds: float = 10.0
     """Wall clock of `run`, and CPU seconds of each of its processes. `spawn` leaves the clock to its caller."""
-    memory_bytes: int = 512 * _MEBIBYTE
+    memory_bytes: int = 512 * MEBIBYTE
     """Of the whole sandbox, and of the address space of each process."""
     processes: int = 64
-    file_bytes: int = 16 * _MEBIBYTE
+    file_bytes: int = 16 * MEBIBYTE
     """Size of any one file."""
-    output_bytes: int = _MEBIBYTE
+    output_bytes: int = MEBIBYTE
     """stdout and stderr together; a command that writes more is ended."""
-    scratch_bytes: int = 64 * _MEBIBYTE
+    scratch_bytes: int = 64 * MEBIBYTE
     """All files of /tmp, and of each writable mount."""
 
 

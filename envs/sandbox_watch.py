@@ -6,7 +6,7 @@ import errno
 import os
 import selectors
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,9 +19,12 @@ _MOST_FILES = 20_000
 
 
 def attend(
-    child: SandboxProcess, stdin: bytes, limits: Limits, watched: Sequence[Path], started: float
+    child: SandboxProcess, stdin: bytes, limits: Limits, is_over: Callable[[], bool], started: float
 ) -> SandboxResult:
-    """Feed and read `child` until it ends or passes a limit, then end all of it. `started` is monotonic seconds."""
+    """Feed and read `child` until it ends or passes a limit, then end all of it.
+
+    `is_over` is asked every 50 ms whether it took too much memory or disk. `started` is monotonic seconds.
+    """
     output = bytearray()
     ended_for = ""
     deadline, next_look = started + limits.seconds, started + _WATCH_SECONDS
@@ -30,7 +33,7 @@ def attend(
             now = time.monotonic()
             if now >= next_look:
                 next_look = now + _WATCH_SECONDS
-                if _is_over(child, limits, watched):
+                if is_over():
                     ended_for = "limit"
             if now >= deadline:
                 ended_for = "time"
@@ -99,7 +102,8 @@ def _feed(child: SandboxProcess, rest: bytes, selector: selectors.BaseSelector) 
     return rest
 
 
-def _is_over(child: SandboxProcess, limits: Limits, watched: Sequence[Path]) -> bool:
+def is_over(child: SandboxProcess, limits: Limits, watched: Sequence[Path]) -> bool:
+    """Whether a folder of `watched` holds too much, or the processes do where no control group counts for us."""
     if any(_is_larger(folder, limits.scratch_bytes) for folder in watched):
         return True
     return child.group is None and child.inner_pid is not None and _resident(child.inner_pid) > limits.memory_bytes

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 from envs.sql_schema import Schema
 
 ERROR = "Error executing query: "
+ROW_LIMIT = 100_000
+"""Rows of an answer; more are an error, not a cut list: a cut list would be scored as if whole."""
+GRACE_SECONDS = 0.5
+"""An engine that has not answered this long after its own time limit is given up."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ LOCK, users, triggers, views) change no row that can be read here and are passed
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import BadFile
 from envs.sql_schema import Column, ForeignKey, Schema, Table
+from envs.task_files import read_text
 
 LARGEST_DUMP = 256 << 20
 """Bytes of SQL text, unpacked."""
@@ -41,21 +40,6 @@ class Contents:
 
     def schema(self, name: str) -> Schema:
         return Schema(name, self.tables)
-
-
-def read_text(path: Path) -> str:
-    """The dump's text; raises BadFile with the reason."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(LARGEST_DUMP + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadFile(f"The SQL dump {path} cannot be read: {error}.") from error
-    if len(raw) > LARGEST_DUMP:
-        raise BadFile(f"The SQL dump {path} holds more than {LARGEST_DUMP >> 20} MiB; load it into a server instead.")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadFile(f"The SQL dump {path} is not UTF-8 text: {error}.") from error
 
 
 def statements(text: str, path: Path) -> Iterator[tuple[int, str]]:
@@ -243,7 +227,7 @@ def read_dump(path: Path) -> dict[str, Contents]:
     """Every database of the dump, by name; raises BadFile with the line of what is wrong."""
     databases: dict[str, Contents] = {}
     current: Contents | None = None
-    text = read_text(path)
+    text = read_text(path, LARGEST_DUMP)
     for start, statement in statements(text, path):
         head = statement[:80].upper()
         try:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from data.errors import BadConfig
-from envs.base import Options
+from envs.options import CheckedOptions
 from envs.sql_reward import Form
 
+ENVIRONMENT = "intercode_sql"
 
-class SqlOptions(BaseModel):
-    """Each field is an option of that name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SqlOptions(CheckedOptions):
+    environment: ClassVar[str] = ENVIRONMENT
 
     database: str | None = Field(
         default=None,
@@ -39,17 +38,3 @@ class SqlOptions(BaseModel):
         description="Run queries in a plain child process WITHOUT a sandbox where none works: they can then read "
         "what this user can read. Refused for root.",
     )
-
-    @staticmethod
-    def of(options: Options) -> SqlOptions:
-        """Check the options; raises BadConfig naming the wrong one."""
-        values: dict[str, Any] = dict(options)
-        try:
-            return SqlOptions(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(SqlOptions.model_fields)
-            raise BadConfig(
-                f"intercode_sql's option {name} is {values.get(name)!r}: {first['msg']}. Its options: {known}."
-            ) from error

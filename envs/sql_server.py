@@ -9,12 +9,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from data.errors import BadConfig, EnvironmentCrashed, Unavailable
-from envs.sql_answer import Answer
+from envs.sql_answer import GRACE_SECONDS, ROW_LIMIT, Answer
 from envs.sql_schema import Column, ForeignKey, Schema, Table
 from envs.sql_show import READING, show, verb
 
-ROW_LIMIT = 100_000
-GRACE_SECONDS = 0.5
 LOST = (0, 2006, 2013)
 """Error numbers of a connection that is gone."""
 OUTSIDE = re.compile(r"\b(outfile|dumpfile|load_file|sleep|benchmark|get_lock|release_lock)\b", re.I)

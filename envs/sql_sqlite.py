@@ -18,19 +18,17 @@ from typing import Any
 from data.errors import EnvironmentCrashed
 from envs import sandbox, sql_functions, sql_worker
 from envs.sandbox import Limits, Mount, SandboxProcess
-from envs.sql_answer import Answer
-from envs.sql_binder import Kind, Output, SqlError
+from envs.sql_answer import GRACE_SECONDS, ROW_LIMIT, Answer
+from envs.sql_binder import Output, SqlError
 from envs.sql_catalog import Catalog
 from envs.sql_dialect import parse, syntax_error, translate
 from envs.sql_functions import moment_of
+from envs.sql_kinds import Kind
 from envs.sql_show import show
 
-ROW_LIMIT = 100_000
 BYTE_LIMIT = 8 << 20
-"""Of one answer's values. Longer answers are an error, not a cut list: a cut list would be scored as if whole."""
+"""Of one answer's values; more are an error, as with rows."""
 LARGEST_REPLY = 64 << 20
-GRACE_SECONDS = 0.5
-"""The child is killed this long after its own time limit should have ended the query."""
 START_SECONDS = 20.0
 
 

@@ -7,9 +7,6 @@ metadata holds `database` (its name), `gold`, `hardness`, `source` (the dump, `b
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
@@ -20,8 +17,9 @@ from data.errors import BadConfig, BadFile, Refused, RetroDashError, Unavailable
 from data.types import Task
 from envs.sql_answer import Session
 from envs.sql_catalog import Catalog, open_dump
-from envs.sql_options import SqlOptions
+from envs.sql_options import ENVIRONMENT, SqlOptions
 from envs.sql_sqlite import SqliteSession
+from envs.task_files import read_json
 
 BUNDLED = "bundled"
 SPLITS = ("valid", "train")
@@ -35,7 +33,9 @@ def read_tasks(path: Path, options: SqlOptions) -> list[Task]:
     file = task_file(path)
     source = options.database or dump_beside(file)
     if source is None:
-        raise BadConfig(f"No dump lies beside {file}; name a MySQL dump or a mysql:// URL with the option database.")
+        raise BadConfig(
+            f"Beside {file} lies no single dump; name a MySQL dump or a mysql:// URL with the option database."
+        )
     rows = read_rows(file)
     is_server = source.startswith("mysql://")
     tasks = [task_of(row, file, number, None if is_server else source) for number, row in enumerate(rows)]
@@ -45,7 +45,7 @@ def read_tasks(path: Path, options: SqlOptions) -> list[Task]:
 def bundled_tasks(split: str) -> list[Task]:
     """Our own questions over our own databases; raises UnknownName."""
     if split not in SPLITS:
-        raise UnknownName("bundled split of intercode_sql", split, SPLITS)
+        raise UnknownName(f"bundled split of {ENVIRONMENT}", split, SPLITS)
     with as_file(files("data") / "tasks" / "sql" / f"{split}.json") as path:
         rows = read_rows(path)
         return [task_of(row, path, number, BUNDLED, is_gold_empty=False) for number, row in enumerate(rows)]
@@ -74,18 +74,7 @@ def dump_beside(file: Path) -> str | None:
 
 def read_rows(path: Path) -> list[Any]:
     """The rows of a JSON list or of JSON lines, plain or gzipped; raises BadFile."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
-        if len(raw) > LARGEST_FILE:
-            raise BadFile(f"{path} holds more than {LARGEST_FILE >> 20} MiB; split it.")
-        text = raw.decode("utf-8")
-        name = path.name.removesuffix(".gz")
-        rows = (
-            [json.loads(x) for x in text.splitlines() if x.strip()] if name.endswith(".jsonl") else json.loads(text)
-        )
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise BadFile(f"{path} cannot be read as JSON tasks: {error}.") from error
+    rows = read_json(path, LARGEST_FILE)
     if not isinstance(rows, list) or not rows:
         raise BadFile(f"{path} is not a list of tasks with query, gold and db.")
     return rows
@@ -99,7 +88,7 @@ def task_of(row: Any, path: Path, number: int, source: str | None, is_gold_empty
     stem = path.name.split(".")[0]
     return Task(
         id=str(values.get("id") or f"{stem}-{values.get('task_id', number)}"),
-        env="intercode_sql",
+        env=ENVIRONMENT,
         split=stem,
         instruction=question,
         turn_limit=TURN_LIMIT,

@@ -7,7 +7,6 @@ mistake.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from random import Random
 
 from data.types import Task, Trial
 from envs.base import Move
+from envs.experts.chance import chance
 from envs.hotpotqa_metric import score_answer
-from envs.hotpotqa_search import Paragraph, plain, rank_paragraphs
+from envs.hotpotqa_search import Paragraph, plain, rank_paragraphs, unbracketed
 
 MISTAKES = ("skips_the_bridge", "searches_a_distractor", "finishes_with_a_distractor")
 QUOTE_LIMIT = 260
 """Characters of a sentence that a thought repeats."""
 
-_SUFFIX = re.compile(r"\s*\([^()]*\)\s*$")
 _YEAR = re.compile(r"\b(?:1[0-9]|20)\d\d\b")
 _NAME = re.compile(r"(?<=[a-z] )[A-Z][\w'’-]+(?: (?:(?:of|and|the) )?[A-Z][\w'’-]+)*")
 """A run of capitalised words inside a sentence."""
@@ -75,7 +74,7 @@ class HotpotqaExpert:
         """The right plan, or one with a mistake when the dice say so and no reflection names the fix."""
         titles = page_order(task)
         right = Plan(titles, _answer(task))
-        dice = Random(_number(self.seed, task.id, trial_index))  # noqa: S311 - reproducible, not secret
+        dice = chance(f"{self.seed}:{task.id}:{trial_index}")
         if dice.random() >= self.mistake_rate:
             return right
         plan = _spoil(task, right, dice)
@@ -158,8 +157,8 @@ def wrong_answers(task: Task) -> list[str]:
     gold = _answer(task)
     if plain(gold) in ("yes", "no"):
         return ["no" if plain(gold) == "yes" else "yes"]
-    titles = [_SUFFIX.sub("", title) for title in page_order(task)]
-    others = [_SUFFIX.sub("", title) for title, _ in _context(task)]
+    titles = [unbracketed(title) for title in page_order(task)]
+    others = [unbracketed(title) for title, _ in _context(task)]
     years = sorted({year for _, sentences in _context(task) for year in _YEAR.findall(" ".join(sentences))})
     candidates = years if re.fullmatch(_YEAR, gold) else [*reversed(titles), *others]
     unscored = [answer for answer in dict.fromkeys(candidates) if score_answer(answer, gold).f1 == 0.0]
@@ -278,12 +277,8 @@ def _context(task: Task) -> list[tuple[str, list[str]]]:
     return [(title, sentences) for title, sentences in context]
 
 
-def _number(seed: int, task_id: str, trial_index: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{task_id}:{trial_index}".encode()).digest()[:8], "big")
-
-
 def _bare(title: str) -> str:
-    return plain(_SUFFIX.sub("", title))
+    return plain(unbracketed(title))
 
 
 def _list(titles: Sequence[str]) -> str:

@@ -8,15 +8,14 @@ left out, or left behind, prevents the mistake.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Literal
 
 from data.types import Task, Trial
 from envs.base import Move
+from envs.experts.chance import chance
 
 Mistake = Literal["drops_a_flag", "drops_a_stage", "leaves_files"]
 _LOOKS = 2
@@ -69,10 +68,10 @@ class BashExpert:
         """The right plan, or one with a mistake when the dice say so and no reflection names it."""
         gold = str(task.metadata.get("gold", ""))
         right = Plan(looks(gold), (gold,))
-        if _dice(self.seed, task.id, trial_index).random() >= self.mistake_rate:
+        if chance(repr((self.seed, task.id, trial_index))).random() >= self.mistake_rate:
             return right
         # The same mistake in every trial of a task, as agents repeat theirs until something tells them.
-        dice = _dice(self.seed, task.id)
+        dice = chance(repr((self.seed, task.id)))
         kinds = [plans for plans in (_with_parts_left_out(right), [_with_files_left(right)]) if plans]
         plan = dice.choice(dice.choice(kinds))
         return right if _names(plan.fault, reflections) else plan
@@ -271,8 +270,3 @@ def _squeezed(text: str) -> str:
 def _short(command: str) -> str:
     command = _squeezed(command).replace("`", "'")
     return command if len(command) <= 200 else command[:199] + "…"
-
-
-def _dice(*parts: object) -> Random:
-    number = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
-    return Random(number)  # noqa: S311 (reproducible, not secret)

@@ -14,8 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from data.errors import RetroDashError
-from envs import ENVIRONMENTS, environment_kind
-from envs.sandbox import probe
+from envs import ENVIRONMENTS, environment_kind, sandbox, sandbox_docker
 from retro_dash.address import find_hub
 from retro_dash.settings import Settings
 
@@ -54,8 +53,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _torch()
     yield _model(settings)
     yield _vllm()
-    sandbox = probe()
-    yield Finding("sandbox", sandbox.works, False, sandbox.detail)
+    for name, found in (("sandbox", sandbox.probe()), ("docker", sandbox_docker.probe())):
+        yield Finding(name, found.works, False, found.detail)
     for name in ENVIRONMENTS:
         try:
             found = environment_kind(name).check()

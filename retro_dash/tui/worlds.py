@@ -143,11 +143,15 @@ def shell(view: View) -> Content:
             Content.assemble(sign("success" if right else "failure"), f" Reward {number(result['reward'])}: {parts}"),
             Content.assemble("  Right command ", (one_line(result["gold"]), "bold")),
         ]
+        if (result.get("gold_output") or "").strip():
+            printed = clean(result["gold_output"])[:800].rstrip("\n").replace("\n", "\n    ")
+            lines.append(plain(f"  It prints\n    {printed}", "$environment"))
         for word, key in (("missing", "missing"), ("too much", "extra"), ("wrong content", "wrong")):
             if result[key]:
                 lines.append(Content.styled(f"  {word}: {one_line(', '.join(result[key]))}", "$failure"))
     status = "No command ran yet." if view.get("status") is None else f"exit status {view['status']}"
-    lines.append(Content.assemble("In ", (one_line(view["cwd"]), "bold"), (f"  {status}", "$dim")))
+    container = f"  in a container of {one_line(view['image'])}" if view.get("image") else ""
+    lines.append(Content.assemble("In ", (one_line(view["cwd"]), "bold"), (f"{container}  {status}", "$dim")))
     if view.get("output"):
         lines.append(plain(clean(view["output"])[-2000:].rstrip("\n"), "$environment"))
     changed = sum(bool(one["change"]) for one in view["tree"])

@@ -257,7 +257,7 @@ def test_games_marked_unsolvable_are_left_out(task: Task, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.json", b"{", "cannot be read as JSON"),
+        ("a.json", b"{", "is not JSON"),
         ("a.json", b"[1]", "item 1: a int where an ALFWorld game should be"),
         ("a.json", b"[]", "no solvable ALFWorld game"),
         ("a.jsonl", b'{"task": "x"}', "line 1: an ALFWorld game needs the texts pddl_problem and task"),
@@ -268,10 +268,10 @@ def test_games_marked_unsolvable_are_left_out(task: Task, tmp_path: Path) -> Non
             b'{"id": "x", "env": "hotpotqa", "split": "s", "instruction": "x"}',
             "this task is for 'hotpotqa'",
         ),
-        ("a.jsonl.gz", b"not gzip", "cannot be read as JSON"),
-        ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "cannot be read as JSON"),
-        ("a.json", b"\xff\xfe\x00", "cannot be read as JSON"),
-        ("a.json", b"[" * 100_000, "cannot be read as JSON"),
+        ("a.jsonl.gz", b"not gzip", "cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "cannot be read: .*ended"),
+        ("a.json", b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
         ("game.tw-pddl", b"{}", "not an ALFWorld game"),
         ("game.tw-pddl", b"[]", "holds a list where an object should be"),
     ],

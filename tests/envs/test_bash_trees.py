@@ -97,18 +97,15 @@ def test_a_missing_tree_names_the_option(tmp_path: Path) -> None:
         read_tree(tmp_path / "none.json")
 
 
-def test_an_entry_behind_a_link_is_refused_so_that_nothing_is_written_outside(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    root = tmp_path / "root"
-    root.mkdir()
-    entries = [
-        {"path": "/a", "type": "link", "target": str(outside)},
-        {"path": "/a/x", "type": "file", "text": "written outside"},
-    ]
-    with pytest.raises(BadFile, match="behind a link"):
-        lay_out(tree(*entries), root, SELF)
-    assert list(outside.iterdir()) == []
+@pytest.mark.parametrize("inner", ["/a/x", "//a/./x", "/a/b/c/x"])
+@pytest.mark.parametrize("above", [{"type": "link", "target": "/etc"}, {"type": "file"}])
+def test_an_entry_behind_a_link_or_file_is_refused_so_that_nothing_is_written_outside(
+    above: dict[str, Any], inner: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({"entries": [{"path": inner, "type": "file"}, {"path": "/a", **above}]}))
+    with pytest.raises(BadFile, match=r"bad\.json.*behind a link"):
+        read_tree(path)
 
 
 def test_a_name_too_long_for_the_disk_is_a_sentence(tmp_path: Path) -> None:

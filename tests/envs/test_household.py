@@ -11,8 +11,9 @@ import pytest
 from kitchen_problem import HOT_APPLE_IN_FRIDGE, KITCHEN
 
 from data.errors import BadFile
-from envs.household import NOTHING_HAPPENS, Dialect, Household, demangled_names
+from envs.household import NOTHING_HAPPENS, Dialect, Household
 from envs.household_problem import read_problem
+from envs.household_text import demangled_names
 
 SHARED = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "alfworld"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"needs the shared ALFWorld games in {SHARED}")

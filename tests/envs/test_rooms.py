@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 
 from data.errors import BadFile, UnknownName
-from envs.alfworld_files import bundled_tasks, problem_text
+from envs.alfworld_files import bundled_tasks, problem_text, task_file
 from envs.household import Household
 from envs.household_layout import TASK_TYPES, Layout, pddl_problem, read_layout, task_sentence, walkthrough
 from envs.household_places import count_places, places
 from envs.household_problem import read_problem
-from envs.rooms import BUNDLED, SIZES, generate_tasks, task_file, turn_budget
+from envs.rooms import BUNDLED, SIZES, generate_tasks, turn_budget
 
 SMALL = Layout(
     task_type="pick_heat_then_place_in_recep",

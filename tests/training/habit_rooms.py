@@ -15,7 +15,7 @@ from zlib import crc32
 
 from data.types import Task, Trial
 from envs.base import Move
-from envs.experts.alfworld import Errand, read_errand, read_lessons
+from envs.experts.alfworld_errand import Errand, read_errand, read_lessons
 from envs.household_layout import Layout, task_sentence
 from envs.household_memory import RoomMemory
 

@@ -8,7 +8,8 @@ import pytest
 
 from data.types import StopReason, Task, Trial, Turn
 from envs.alfworld import KIND
-from envs.experts.alfworld import Errand, SearchingExpert, read_errand, read_lessons
+from envs.experts.alfworld import SearchingExpert
+from envs.experts.alfworld_errand import Errand, read_errand, read_lessons
 from envs.household import NOTHING_HAPPENS
 from envs.rooms import generate_tasks
 

@@ -8,7 +8,9 @@ import pytest
 
 from data.types import Task, Trial, Turn
 from envs import sandbox
-from envs.experts.intercode_sql import IntercodeSqlExpert, clauses_of, gold_query, perturbed, tables_of
+from envs.experts.intercode_sql import IntercodeSqlExpert, gold_query
+from envs.experts.sql_clauses import clauses_of, tables_of
+from envs.experts.sql_mistakes import perturbed
 from envs.intercode_sql import KIND
 
 needs_sandbox = pytest.mark.skipif(not sandbox.probe().works, reason=sandbox.probe().detail)

@@ -8,7 +8,8 @@ const KINDS = { directory: "/", dir: "/", folder: "/", link: "@" };
 
 export function draw(element, view) {
   const parts = element.__bash ?? build(element);
-  setText(parts.place, view.cwd);
+  setText(parts.folder, view.cwd);
+  setText(parts.place, view.image ? ` in a container of ${view.image}` : "");
   parts.unsafe.hidden = !view.unsafe;
   setText(parts.terminal, view.output ?? "");
   parts.terminal.hidden = view.output === null;
@@ -21,10 +22,10 @@ export function draw(element, view) {
 }
 
 function build(element) {
-  const parts = { place: h("code", {}), count: h("span", { class: "dim" }), tree: h("ul", { class: "file-tree scroll", tabindex: "0", "aria-label": "Files" }), status: h("p", { class: "dim small" }),
+  const parts = { folder: h("code", {}), place: h("span", { class: "dim" }), count: h("span", { class: "dim" }), tree: h("ul", { class: "file-tree scroll", tabindex: "0", "aria-label": "Files" }), status: h("p", { class: "dim small" }),
     terminal: h("pre", { class: "terminal scroll", tabindex: "0", role: "region", "aria-label": "Output of the last command" }), result: h("div", {}),
     unsafe: h("p", { class: "problem" }, "Commands run on this machine itself, without a sandbox.") };
-  fill(element, parts.unsafe, parts.result, h("p", {}, "In ", parts.place), parts.terminal, parts.status, h("h3", {}, "Files ", parts.count), parts.tree);
+  fill(element, parts.unsafe, parts.result, h("p", {}, "In ", parts.folder, parts.place), parts.terminal, parts.status, h("h3", {}, "Files ", parts.count), parts.tree);
   element.__bash = parts;
   return parts;
 }
@@ -43,7 +44,11 @@ function showResult(element, result) {
   fill(element, h("dl", { class: `answer ${result.reward >= 1 ? "success" : "failure"}` }, h("dt", {}, "Reward"),
     h("dd", {}, `${result.reward >= 1 ? "✓" : "✕"} ${number(result.reward)}`),
     h("dt", {}, "of it"), h("dd", {}, `changes ${number(result.changes)}, contents ${number(result.contents)}, output ${number(result.output)}`),
-    h("dt", {}, "Right command"), h("dd", {}, h("code", {}, result.gold)), wrong.map(([word, list]) => [h("dt", {}, word), h("dd", {}, list.map(difference))])));
+    h("dt", {}, "Right command"), h("dd", {}, h("code", {}, result.gold)), result.gold_output?.trim() ? rightOutput(result.gold_output) : null, wrong.map(([word, list]) => [h("dt", {}, word), h("dd", {}, list.map(difference))])));
+}
+
+function rightOutput(text) {
+  return [h("dt", {}, "It prints"), h("dd", {}, h("pre", { class: "terminal scroll", tabindex: "0", role: "region", "aria-label": "Output of the right command" }, text))];
 }
 
 // "?? /new.txt", a change with its path, or the path alone.

@@ -76,7 +76,7 @@ def save(name: str, size: str) -> None:
     before = ""
     while (shown := screen()) != before:
         before = shown
-        time.sleep(1.2)
+        time.sleep(0.6)
     text = "\n".join(line.rstrip() for line in shown.splitlines()).rstrip() + "\n"
     (FOLDER / f"{name}-{size}.txt").write_text(text, encoding="utf-8")
 
@@ -145,7 +145,7 @@ def take_curate(size: str) -> None:
     wait_for("◆ A", "◆ B")
     save("votes", size)
     press("Escape", "R")
-    wait_for("2 disagreements")
+    wait_for("agreeing pairs", "2 without a decision")
     save("review", size)
     press("Escape")
     wait_for("all saved")
@@ -153,17 +153,17 @@ def take_curate(size: str) -> None:
 
 def take_runs(size: str) -> None:
     press("F4")
-    wait_for("✓ finished", "Solved so far")
-    save("train-evaluation", size)
-    press("k")
-    wait_for("Planner · loss terms")
+    wait_for("✓ finished", "Planner · loss terms")
     save("train", size)
     press("c")
     wait_for("[data]")
     press("C-s")
     wait_for("Ctrl+S starts it.")
     save("draft", size)
-    press("Escape", "5")
+    press("Escape", "j")
+    wait_for("Solved so far")
+    save("train-evaluation", size)
+    press("5")
     wait_for("ships with Retro Dash")
     save("serving", size)
     press("6")

@@ -16,6 +16,8 @@ from data.errors import RetroDashError
 from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
 from retro_dash.tui.curate import CuratePlace
+from retro_dash.tui.draft import Draft
+from retro_dash.tui.episode import EpisodeScreen
 from retro_dash.tui.episodes import EpisodesPlace
 from retro_dash.tui.keys import KeySheet
 from retro_dash.tui.line import Line
@@ -23,6 +25,7 @@ from retro_dash.tui.place import KEYS, PLACES, Place
 from retro_dash.tui.play import PlayPlace
 from retro_dash.tui.results import ResultsPlace
 from retro_dash.tui.serving import ServingPlace
+from retro_dash.tui.setup import Setup
 from retro_dash.tui.text import clean, plural
 from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, hues
 from retro_dash.tui.train import TrainPlace
@@ -161,6 +164,26 @@ class RetroDash(App[None]):
         for screen in self._screen_stacks["Play"]:
             if isinstance(screen, PlayPlace):
                 screen.attach(episode_id)
+
+    def choose_agent(self, role: str, name: str) -> None:
+        """Let Play start with this planner or reflector."""
+        for screen in self._screen_stacks.get("Play", []):
+            if isinstance(screen, PlayPlace):
+                screen.query_one(Setup).choose_agent(role, name)
+
+    async def open_episode(self, episode_id: str) -> None:
+        """Go to Episodes and open one."""
+        await self.switch_mode("Episodes")
+        for screen in list(self._screen_stacks["Episodes"]):
+            if isinstance(screen, EpisodesPlace):
+                self.push_screen(EpisodeScreen(episode_id, screen))
+
+    async def draft(self, make: Callable[[HubClient], Draft]) -> None:
+        """Go to Train and open the settings of a new run."""
+        await self.switch_mode("Train")
+        for screen in self._screen_stacks["Train"]:
+            if isinstance(screen, TrainPlace):
+                screen.draft(make)
 
     async def show_episodes(self, filter_text: str) -> None:
         """Go to Episodes with a filter."""

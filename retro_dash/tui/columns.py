@@ -84,7 +84,7 @@ def episode_head(episode: dict[str, Any]) -> Content:
     return Content("\n").join(
         [
             plain(one_line(episode["task"]["instruction"]), "bold"),
-            Content("  ").join([*roles, facts]),
             Content.assemble((episode["state"] + "  ", "$dim"), strip(episode)),
+            Content("  ").join([*roles, facts]),
         ]
     )

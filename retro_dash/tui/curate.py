@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlencode
 
 from textual import on, work
@@ -17,20 +17,24 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
-from data.errors import BadInput, RetroDashError
+from data.errors import RetroDashError
 from data.types import Label
-from retro_dash.client import HubClient, HubLost
+from retro_dash.client import HubClient
+from retro_dash.tui.blind import blinded
 from retro_dash.tui.board import Board
 from retro_dash.tui.columns import columns_for, episode_head, side_by_side
-from retro_dash.tui.curatekeys import CURATE_KEYS, tag_keys, with_tags
+from retro_dash.tui.curatekeys import CURATE_KEYS, with_tags
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.filter import FilterLine
 from retro_dash.tui.labelbar import LabelBar, saved_state
 from retro_dash.tui.labelling import Labelling
 from retro_dash.tui.marks import marked
 from retro_dash.tui.parts import WHOLE, Part, beside, next_of
-from retro_dash.tui.queue import Item, Queue
-from retro_dash.tui.statements import Statements, new_id
+from retro_dash.tui.place import Place
+from retro_dash.tui.queue import ORDERS, Item, Queue
+from retro_dash.tui.review import ReviewScreen
+from retro_dash.tui.statements import Statements
+from retro_dash.tui.votes import VoteScreen
 
 LOOK_SECONDS = 1.0
 
@@ -46,6 +50,7 @@ class CuratePlace(Labelling):
         super().__init__()
         self.alignment: dict[str, Any] = {}
         self.queue = Queue()
+        self.is_blind = False
         self.said = Statements(getpass.getuser(), self._ask, self.show, self._refused)
 
     def compose_middle(self) -> ComposeResult:
@@ -67,6 +72,8 @@ class CuratePlace(Labelling):
         self.learn_who_and_tags()
         if self.episode is None:
             self.action_next()
+        elif self.said.episode_id != self.episode["id"]:  # Something was said of another one, over this place.
+            self.visit(self.episode["id"], self.part)
         else:
             self.read_labels()
 
@@ -74,47 +81,31 @@ class CuratePlace(Labelling):
         return with_tags(CURATE_KEYS, self.tags)
 
     def page(self) -> str:
-        place = {"filter": self.queue.filter_text, "episode": self.said.episode_id}
+        order = "" if self.queue.order == "shuffle" else self.queue.order
+        place = {"filter": self.queue.filter_text, "order": order, "episode": self.said.episode_id}
         query = urlencode({name: value for name, value in place.items() if value})
         return f"/curate?{query}" if query else "/curate"
 
     def lineage(self) -> Sequence[str]:
-        return ("Curate", self.queue.filter_text or "all episodes", f"annotator {self.said.annotator}")
+        queue = self.queue
+        words = [f"annotator {self.said.annotator}", ORDERS[queue.order], "blind" if self.is_blind else ""]
+        return [part for part in ("Curate", queue.filter_text or "all episodes", *words) if part]
 
     # Loading
-
-    @work(exclusive=True, group="who")
-    async def learn_who_and_tags(self) -> None:
-        try:
-            me, tags = await self.dash.ask(lambda hub: (hub.me(), hub.tags()))
-        except RetroDashError as error:
-            self.log.warning(str(error))
-            return
-        self.tags = tag_keys(tags)
-        if not me["is_owner"]:
-            self.said.annotator = str(me["name"])
-        self.show()
 
     @work(exclusive=True, group="item")
     async def load(self, take: Callable[[HubClient], Item | None], part: Part = WHOLE, end: str = "") -> None:
         """Show the item that `take` gives, with a part marked; without one say `end`, or that nothing is left."""
         await self.said.outbox.empty()
-        line = self.query_one(FilterLine)
-        try:
+        with self.telling(with_loss=False), self.query_one(FilterLine).marking():
             item = await self.dash.ask(take)
-        except HubLost:
-            return
-        except BadInput as error:
-            line.fail(str(error))
-            return
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        line.fail(None)
-        self.tell("")
-        if item is None and end:
-            self.dash.say(end)
-            return
+            self.tell("")
+            if item is None and end:
+                self.dash.say(end)
+            else:
+                self._take(item, part)
+
+    def _take(self, item: Item | None, part: Part) -> None:
         self.episode, self.alignment = (item.episode, item.alignment) if item else (None, {})
         self.said.open(item.episode["id"] if item else "", item.labels if item else [])
         self.part = WHOLE
@@ -146,41 +137,34 @@ class CuratePlace(Labelling):
         return await self.dash.ask(question)
 
     def _refused(self, error: RetroDashError) -> None:
-        self.tell(f"Not stored: {error}")
+        for place in {self, self.dash.screen}:
+            if isinstance(place, Place):
+                place.tell(f"Not stored: {error}")
         self.read_labels()
 
-    # Undo
-
-    def action_undo(self) -> None:
-        self._step("undo")
-
-    def action_redo(self) -> None:
-        self._step("redo")
-
-    @work(exclusive=True, group="step")
-    async def _step(self, verb: Literal["undo", "redo"]) -> None:
-        """A step of this session, else an older one that the hub knows; what it was about is shown."""
-        request, annotator = self.said.step(verb), self.said.annotator
-        if request is None:
-            await self.said.outbox.empty()
-            try:
-                label = await self.dash.ask(lambda hub: hub.step_label(verb, annotator, new_id()))
-            except RetroDashError as error:
-                self.tell(error)
-                return
-            target, name = label.target.model_dump(), label.name
-        else:
-            target, name = dict(request["target"]), str(request["name"])  # type: ignore[arg-type]
-        episode_id, part = str(target.pop("episode_id")), Part(**target)
-        self.dash.say(
-            f"{'Undone' if verb == 'undo' else 'Done again'}: {name.replace('_', ' ')}, {part.name.lower()}"
-        )
-        if episode_id == self.said.episode_id and request is not None:
-            self.go_to(part)
-        else:
-            self.load(lambda hub: self.queue.visit(hub, episode_id), part)
-
     # Looking around
+
+    def visit(self, episode_id: str, part: Part = WHOLE) -> None:
+        self.load(lambda hub: self.queue.visit(hub, episode_id), part)
+
+    def action_votes(self) -> None:
+        self.app.push_screen(VoteScreen(self.said))
+
+    def action_review(self) -> None:
+        self.app.push_screen(ReviewScreen(self.said, self.visit))
+
+    def action_blind(self) -> None:
+        self.is_blind = not self.is_blind
+        words = "outcomes are hidden until you have judged the reflection" if self.is_blind else "outcomes are shown"
+        self.dash.say(f"Blind is {'on' if self.is_blind else 'off'}: {words}.")
+        self.show()
+
+    def action_order(self) -> None:
+        orders = list(ORDERS)
+        order = orders[(orders.index(self.queue.order) + 1) % len(orders)]
+        self.queue = Queue(self.queue.filter_text, order)
+        self.dash.say(f"The queue is {ORDERS[order]}.")
+        self.action_next()
 
     def action_next(self) -> None:
         annotator = self.said.annotator
@@ -218,7 +202,7 @@ class CuratePlace(Labelling):
 
     @on(FilterLine.Sent)
     def filter_sent(self, event: FilterLine.Sent) -> None:
-        self.queue = Queue(event.text)
+        self.queue = Queue(event.text, self.queue.order)
         self.rest()
         self.action_next()
 
@@ -233,7 +217,7 @@ class CuratePlace(Labelling):
         self.show_where()
         said, episode = self.said, self.episode
         state = saved_state(self.queue.progress, len(said.outbox), self.dash.is_lost)
-        ledger, bar = said.ledger(), self.query_one(LabelBar)
+        ledger, bar = said.ledger(only_mine=self.is_blind), self.query_one(LabelBar)
         bar.display = episode is not None
         bar.show(self.part, ledger, said.annotator, self.tags, state)
         head, board = self.query_one("#episode-head", Static), self.query_one(Board)
@@ -241,6 +225,7 @@ class CuratePlace(Labelling):
             head.update(Content.styled(self.queue.end_words(), "bold"))
             board.show([])
             return
+        episode = blinded(episode, ledger) if self.is_blind else episode
         head.update(episode_head(episode))
         trials = [trial["index"] for trial in episode["trials"]]
         columns = columns_for(episode, self.size.width, self.part.trial or (trials[-1] if trials else 0))

@@ -42,6 +42,10 @@ CURATE_KEYS: list[BindingType] = [
     Binding("r", "jump('reflection', 1)", "Next reflection", show=False),
     Binding("g,escape", "whole", "Whole episode", show=False),
     Binding("A", "auto", "Auto-advance on or off", show=False),
+    Binding("B", "blind", "Blind: outcomes hidden until judged", show=False),
+    Binding("O", "order", "Order of the queue: shuffled, worst first, highest gain, …", show=False),
+    Binding("V", "votes", "Blind votes: which advice is better?", show=False),
+    Binding("R", "review", "Review: agreement, disagreements, the final word", show=False),
     UNFOLD,
     FILTER,
 ]

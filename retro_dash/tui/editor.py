@@ -13,6 +13,9 @@ from textual.widgets import Static, TextArea
 
 from retro_dash.tui.text import clean
 
+SHORT = frozenset({"action", "epochs"})
+"""Fields of one line, with which the editing ends."""
+
 
 class Area(TextArea):
     """A field of several lines; Enter in one that `sends` is the end of it."""
@@ -39,10 +42,10 @@ class Editor(Vertical):
     ]
 
     class Sent(Message):
-        """`texts` by field; None for a field that was left as it was."""
+        """`texts` by field, None for a field that was left as it was; `whole`: what stands in each."""
 
-        def __init__(self, purpose: str, texts: dict[str, str | None]) -> None:
-            self.purpose, self.texts = purpose, texts
+        def __init__(self, purpose: str, texts: dict[str, str | None], whole: dict[str, str]) -> None:
+            self.purpose, self.texts, self.whole = purpose, texts, whole
             super().__init__()
 
     class Left(Message):
@@ -66,8 +69,8 @@ class Editor(Vertical):
         self.query_one("#editor-title", Static).update(title)
         areas = []
         for name, text in fields.items():
-            sends = name == "action"
-            areas.append(Area(text, name, sends))
+            areas.append(Area(text, name, sends=name in SHORT))
+            areas[-1].set_class(name == "settings", "tall")
             await place.mount(Static(name.capitalize(), markup=False, classes="label"), areas[-1])
             areas[-1].move_cursor(areas[-1].document.end)
         self.display = True
@@ -78,13 +81,11 @@ class Editor(Vertical):
         self.purpose = ""
 
     def action_send(self) -> None:
-        texts: dict[str, str | None] = {}
-        for area in self.query(Area):
-            name = str(area.name)
-            texts[name] = None if area.text == clean(self._given[name]) else area.text
+        whole = {str(area.name): area.text for area in self.query(Area)}
+        texts = {name: None if text == clean(self._given[name]) else text for name, text in whole.items()}
         purpose = self.purpose
         self.close()
-        self.post_message(self.Sent(purpose, texts))
+        self.post_message(self.Sent(purpose, texts, whole))
 
     def action_leave(self) -> None:
         self.close()

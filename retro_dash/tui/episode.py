@@ -12,8 +12,6 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.widgets import Static
 
-from data.errors import RetroDashError
-from retro_dash.client import HubLost
 from retro_dash.tui.board import Board
 from retro_dash.tui.columns import columns_for, episode_head, side_by_side, whole_episode
 from retro_dash.tui.reading import SCROLL, UNFOLD, Reading
@@ -89,18 +87,13 @@ class EpisodeScreen(Reading):
     @work(exclusive=True, group="episode")
     async def load(self) -> None:
         episode_id = self.episode_id
-        try:
-            episode, alignment = await self.dash.ask(lambda hub: whole_episode(hub, episode_id))
-        except HubLost:
-            return
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        self.episode, self.alignment = episode, alignment
-        if self.focus_turn == (0, 0) and episode["trials"]:
-            self.focus_turn = (episode["trials"][-1]["index"], 0)
-        self.tell("")
-        self.show()
+        with self.telling(with_loss=False):
+            episode, self.alignment = await self.dash.ask(lambda hub: whole_episode(hub, episode_id))
+            self.episode = episode
+            if self.focus_turn == (0, 0) and episode["trials"]:
+                self.focus_turn = (episode["trials"][-1]["index"], 0)
+            self.tell("")
+            self.show()
 
     def show(self) -> None:
         episode = self.episode
@@ -191,22 +184,16 @@ class EpisodeScreen(Reading):
 
     async def _markdown(self) -> str | None:
         episode_id = self.episode_id
-        try:
+        with self.telling():
             return await self.dash.ask(lambda hub: hub.markdown(episode_id))
-        except RetroDashError as error:
-            self.tell(error)
-            return None
+        return None
 
     @work(exclusive=True, group="act")
     async def action_replay(self) -> None:
         episode_id = self.episode_id
         self.tell("Playing the recorded actions again …", "dim")
-        try:
-            report = await self.dash.ask(lambda hub: hub.replay(episode_id))
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        self.tell(*_replay_words(report))
+        with self.telling():
+            self.tell(*_replay_words(await self.dash.ask(lambda hub: hub.replay(episode_id))))
 
     @work(exclusive=True, group="act")
     async def action_fork(self) -> None:
@@ -215,12 +202,9 @@ class EpisodeScreen(Reading):
             self.dash.say("Mark the turn to leave before with h and l first.")
             return
         episode_id = self.episode_id
-        try:
+        with self.telling():
             state = await self.dash.ask(lambda hub: hub.press(episode_id, "fork", {"trial": trial, "turn": turn}))
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        await self.dash.play(str(state["episode_id"]))
+            await self.dash.play(str(state["episode_id"]))
 
 
 def _replay_words(report: dict[str, Any]) -> tuple[str, str]:

@@ -13,9 +13,9 @@ from textual.binding import Binding, BindingType
 from textual.events import Resize
 from textual.widgets import DataTable, Input, Static
 
-from data.errors import BadInput, RetroDashError
+from data.errors import RetroDashError
 from data.rows import EpisodePage, EpisodeRow
-from retro_dash.client import HubLost
+from retro_dash.tui.draft import new_training
 from retro_dash.tui.episode import EpisodeScreen
 from retro_dash.tui.filter import FILTER, FilterLine
 from retro_dash.tui.place import Place, Table
@@ -37,6 +37,7 @@ class EpisodesPlace(Place):
         FILTER,
         Binding("s", "sort", "Sort by"),
         Binding("S", "turn_sort", "Turn the sort round", show=False),
+        Binding("t", "train", "Train", tooltip="Train on these episodes"),
         Binding("greater_than_sign,right_square_bracket", "older(1)", "Older", key_display=">"),
         Binding("less_than_sign,left_square_bracket", "older(-1)", "Newer", key_display="<"),
         Binding("g", "refresh", "Load again", show=False),
@@ -76,21 +77,11 @@ class EpisodesPlace(Place):
     @work(exclusive=True, group="list")
     async def load(self) -> None:
         filter_text, sort, start = self.filter_text, self.sort, self.start
-        line = self.query_one(FilterLine)
-        try:
+        with self.telling(with_loss=False), self.query_one(FilterLine).marking():
             self.listed = await self.dash.ask(lambda hub: hub.episodes(filter_text, sort, PAGE, start))
-        except HubLost:
-            return
-        except BadInput as error:
-            line.fail(str(error))
-            return
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        line.fail(None)
-        self.tell("")
-        self.news = 0
-        self.show_rows()
+            self.tell("")
+            self.news = 0
+            self.show_rows()
 
     def _refresh(self) -> None:
         if self.is_current and self.listed.rows and not (self.is_loading("list") or self.is_loading("refresh")):
@@ -226,6 +217,10 @@ class EpisodesPlace(Place):
         if 0 <= offset < max(1, self.listed.total):
             self.start = offset
             self.load()
+
+    async def action_train(self) -> None:
+        filter_text = self.filter_text
+        await self.dash.draft(lambda hub: new_training(hub, filter_text))
 
     def action_refresh(self) -> None:
         self.load()

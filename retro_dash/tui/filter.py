@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import on, work
@@ -14,7 +16,7 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
-from data.errors import RetroDashError
+from data.errors import BadInput, RetroDashError
 from retro_dash.tui.text import plain
 
 if TYPE_CHECKING:
@@ -69,6 +71,16 @@ class FilterLine(Vertical):
 
     def action_leave(self) -> None:
         self.place.rest()
+
+    @contextmanager
+    def marking(self) -> Iterator[None]:
+        """A mistake in the filter is shown under it, and the rest is left undone."""
+        try:
+            yield
+        except BadInput as error:
+            self.fail(str(error))
+        else:
+            self.fail(None)
 
     def fail(self, message: str | None) -> None:
         """Show why the filter was refused; None takes it away."""

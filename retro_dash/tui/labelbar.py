@@ -11,7 +11,7 @@ from textual.widgets import Static
 from retro_dash.tui.ledger import Ledger
 from retro_dash.tui.marks import QUALITIES, marks
 from retro_dash.tui.parts import Part
-from retro_dash.tui.text import duration, plain
+from retro_dash.tui.text import duration, plain, plural
 
 QUALITY_KEYS = dict(zip(("a", "c", "f"), QUALITIES, strict=True))
 STEP_KEYS = {"+": (1, "good step", "success"), "0": (0, "neutral", "environment"), "-": (-1, "bad step", "failure")}
@@ -58,10 +58,13 @@ def saved_state(progress: Mapping[str, Any], unsaved: int, is_lost: bool) -> Con
         parts.append(f"{progress['per_minute']:.1f} a minute")
     if progress.get("eta_seconds"):
         parts.append(f"{duration(progress['eta_seconds'])} to go")
+    disputed = (progress.get("states") or {}).get("adjudication", 0)
+    if disputed:
+        parts.append(f"R reviews {plural(disputed, 'disagreement')}")
     state = ("✓ all saved", "$success")
     if unsaved:
         state = (f"✕ {unsaved} unsaved" if is_lost else f"{unsaved} not saved yet", "bold $human")
-    return Content.assemble((" · ".join(parts) + " · ", "$dim"), state)
+    return Content.assemble(state, (" · " + " · ".join(parts), "$dim"))
 
 
 def _tags(tags: Mapping[str, str], mine: Collection[Any]) -> Content:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
-from textual import on
+from textual import on, work
 
+from data.errors import RetroDashError
+from retro_dash.tui.curatekeys import tag_keys
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.parts import WHOLE, Part, beside, parts_of, written
 from retro_dash.tui.reading import Reading
-from retro_dash.tui.statements import Statements
+from retro_dash.tui.statements import Statements, new_id
 
 
 class Labelling(Reading):
@@ -30,6 +32,9 @@ class Labelling(Reading):
         raise NotImplementedError
 
     def go_to(self, part: Part) -> None:
+        raise NotImplementedError
+
+    def visit(self, episode_id: str, part: Part = WHOLE) -> None:
         raise NotImplementedError
 
     def parts(self) -> list[Part]:
@@ -110,3 +115,48 @@ class Labelling(Reading):
         value: JsonValue = {name: text for name, text in now.items() if text != original[name]}
         if value != old:
             self.said.put(self.part, "rewrite", value)
+
+    # Undo
+
+    def action_undo(self) -> None:
+        self._step("undo")
+
+    def action_redo(self) -> None:
+        self._step("redo")
+
+    @work(exclusive=True, group="step")
+    async def _step(self, verb: Literal["undo", "redo"]) -> None:
+        """A step of this session, else an older one that the hub knows; what it was about is shown."""
+        request, annotator = self.said.step(verb), self.said.annotator
+        if request is None:
+            await self.said.outbox.empty()
+            try:
+                label = await self.dash.ask(lambda hub: hub.step_label(verb, annotator, new_id()))
+            except RetroDashError as error:
+                self.tell(error)
+                return
+            target, name = label.target.model_dump(), label.name
+        else:
+            target, name = dict(request["target"]), str(request["name"])  # type: ignore[arg-type]
+        episode_id, part = str(target.pop("episode_id")), Part(**target)
+        self.dash.say(
+            f"{'Undone' if verb == 'undo' else 'Done again'}: {name.replace('_', ' ')}, {part.name.lower()}"
+        )
+        if episode_id == self.said.episode_id and request is not None:
+            self.go_to(part)
+        else:
+            self.visit(episode_id, part)
+
+    # Who labels, and with which tags
+
+    @work(exclusive=True, group="who")
+    async def learn_who_and_tags(self) -> None:
+        try:
+            me, tags = await self.dash.ask(lambda hub: (hub.me(), hub.tags()))
+        except RetroDashError as error:
+            self.log.warning(str(error))
+            return
+        self.tags = tag_keys(tags)
+        if not me["is_owner"]:
+            self.said.annotator = str(me["name"])
+        self.show()

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from data.rows import MetricSeries
+from retro_dash.tui.chart import Curve
 from retro_dash.tui.text import one_line
 
 
@@ -56,6 +58,22 @@ def charts_of(kind: str, config: Mapping[str, Any], names: Sequence[str]) -> lis
     filled.sort(key=lambda chart: order.index(chart.key) if chart.key in order else len(order))
     rest = [name for name in names if not any(belongs(chart, name) for chart in filled)]
     return [*filled, *(Chart(name, one_line(name), f"^{re.escape(split(name)[1])}$") for name in rest)]
+
+
+def curves_of(chart: Chart, series: Sequence[MetricSeries], other: str = "") -> list[Curve]:
+    """The curves of a chart; those of another run (`other`, its name) without a colour of their own."""
+    curves = []
+    for one in series:
+        if belongs(chart, one.name):
+            hue, label, is_dotted = drawn_as(one.name)
+            steps, values = [point.step for point in one.points], [point.value for point in one.points]
+            label, hue = (f"{other}: {label}", "dim") if other else (label, hue)
+            curves.append(Curve(label, hue, steps, values, is_dotted))
+    return curves
+
+
+def limits(chart: Chart) -> tuple[float, float] | None:
+    return (0.0, 1.0) if chart.key == "solved" else None
 
 
 def drawn_as(name: str) -> tuple[str, str, bool]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -14,6 +16,9 @@ from textual.events import Click
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
+from data.errors import RetroDashError
+from retro_dash.client import HubLost
+from retro_dash.tui.editor import Editor
 from retro_dash.tui.text import State, cell, one_line, plain, plural
 
 if TYPE_CHECKING:
@@ -22,7 +27,16 @@ if TYPE_CHECKING:
 PLACES = ("Play", "Episodes", "Curate", "Train", "Serving", "Results")
 KEYS = {"Play": "1", "Episodes": "2", "Curate": "3", "Train": "4", "Serving": "5", "Results": "6"}
 """The same with F before it goes there from everywhere; in Curate numbers are verdicts, as on its page."""
-ENGINE = {"ready": ("success", "●"), "starting": ("human", "◌"), "stopped": ("dim", "○"), "failed": ("failure", "✕")}
+ENGINE = {
+    "ready": ("success", "●", "ready"),
+    "starting": ("human", "◌", "starting"),
+    "restarting": ("human", "◌", "restarting"),
+    "pausing": ("human", "◍", "making room"),
+    "paused": ("human", "◫", "paused"),
+    "stopped": ("dim", "○", "stopped"),
+    "failed": ("failure", "✕", "failed"),
+}
+"""Whose colour, sign and word, as on the page."""
 
 
 class Place(Screen[None]):
@@ -36,6 +50,10 @@ class Place(Screen[None]):
     @property
     def dash(self) -> RetroDash:
         return cast("RetroDash", self.app)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered: list[bool | None] = []
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.TITLE_WORD)
@@ -64,6 +82,10 @@ class Place(Screen[None]):
         """Give the focus back to where letters are keys."""
         self.query(self.RESTS_ON).first().focus()
 
+    @on(Editor.Left)
+    def editor_left(self) -> None:
+        self.rest()
+
     def action_filter(self) -> None:
         for line in self.query("#filter"):
             line.focus()
@@ -72,9 +94,17 @@ class Place(Screen[None]):
         """Load what the place shows: when it comes to the front, and when the hub is back."""
 
     def on_screen_resume(self) -> None:
-        self.show_status()
+        self.call_after_refresh(self.show_status)  # Only then is known how wide it is.
         self.show_where()
         self.arrive()
+
+    def offer(self) -> None:
+        """Draw the footer anew when other keys can be pressed than before."""
+        actions = [key.action.split("(")[0] for key in self.BINDINGS if isinstance(key, Binding)]
+        offered = [self.check_action(action, ()) for action in actions]
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def is_loading(self, group: str) -> bool:
         """Whether the last answer is still on its way: asking again would only make it later."""
@@ -82,7 +112,7 @@ class Place(Screen[None]):
 
     def show_where(self) -> None:
         for lineage in self.query("#lineage").results(Static):
-            lineage.update(plain(" › ".join(self.lineage())))
+            lineage.update(plain(" › ".join(map(one_line, self.lineage()))))
         for link in self.query("#link").results(Static):
             link.update(plain(self.dash.line.url + self.page()))
 
@@ -90,6 +120,20 @@ class Place(Screen[None]):
         """What the hub is doing; news that comes before the place is drawn is shown with the next."""
         for bar in self.query(TopBar):
             bar.show(self.dash.status, self.dash.is_lost, self.has_class("-narrow"))
+
+    @contextmanager
+    def telling(self, with_loss: bool = True) -> Iterator[None]:
+        """What the hub refuses is said under the middle, and the rest is left undone.
+
+        Without `with_loss` not that it is gone: the top bar says so, and `arrive` is called when it is back.
+        """
+        try:
+            yield
+        except HubLost as error:
+            if with_loss:
+                self.tell(error)
+        except RetroDashError as error:
+            self.tell(error)
 
     def tell(self, text: object, who: str = "failure") -> None:
         """Say something under the middle; an empty text takes it away."""
@@ -164,24 +208,33 @@ class Table(DataTable[Text]):
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
 
+def engine_sign(state: str) -> tuple[str, str, str]:
+    """Whose colour, sign and word."""
+    return ENGINE.get(state, ("dim", "○", one_line(state)))
+
+
 def _hub_line(status: State, is_lost: bool, is_narrow: bool) -> Content:
     if is_lost:
         words = "✕ no hub; trying again" if is_narrow else "✕ the hub does not answer; trying again"
         return Content.styled(words, "bold $failure")
     if not status:
         return Content.styled("…", "$dim")
-    engine, runs = status["engine"], status.get("runs") or {}
-    who, mark = ENGINE.get(engine["state"], ("dim", "○"))
+    engine, runs, playing = status["engine"], status.get("runs") or {}, status["live"]["busy"]
+    who, mark, word = engine_sign(engine["state"])
     parts = [
-        f"{plural(runs['running'], 'job')} running" if runs.get("running") else "",
+        _jobs(runs["running"], is_narrow) if runs.get("running") else "",
         f"{runs['queued']} queued" if runs.get("queued") else "",
-        f"{plural(status['live']['busy'], 'episode')} playing" if status["live"]["busy"] else "",
+        (f"{playing} playing" if is_narrow else f"{plural(playing, 'episode')} playing") if playing else "",
     ]
     doing = " · ".join(part for part in parts if part)
     if status["storage"]["read_only"]:
         doing = "✕ store is read-only"
-    state = "" if is_narrow and engine["model"] else f" {engine['state']}"
-    shown = Content.assemble((f"{mark} ", f"${who}"), plain(one_line(engine["model"] or "engine") + state))
+    model, is_ready = one_line(engine["model"] or ""), engine["state"] == "ready"
+    sign_ = Content.styled(f"{mark} ", f"${who}")
     if is_narrow:
-        return Content.assemble(f"{doing} · ", shown) if doing else shown
-    return Content.assemble(shown, " · ", doing or "nothing running")
+        return sign_ + plain(doing or (model if model and is_ready else f"engine {word}"))
+    return Content.assemble(sign_, plain(f"{model or 'engine'} {word}"), " · ", doing or "nothing running")
+
+
+def _jobs(count: int, is_narrow: bool) -> str:
+    return plural(count, "job") + ("" if is_narrow else " running")

@@ -1,15 +1,13 @@
-"""What places of text share: a board that is scrolled and unfolded, and a field that gives the focus back."""
+"""What places of text share: a board that is scrolled and unfolded."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on
 from textual.binding import Binding
 from textual.reactive import reactive
 
 from retro_dash.tui.board import Board
-from retro_dash.tui.editor import Editor
 from retro_dash.tui.place import Place
 
 SCROLL = (
@@ -37,7 +35,3 @@ class Reading(Place):
 
     def action_scroll(self, by: int) -> None:
         self.query_one(Board).scroll_lines(LINES * by)
-
-    @on(Editor.Left)
-    def editor_left(self) -> None:
-        self.rest()

@@ -10,15 +10,22 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import DataTable, Static
 
-from data.errors import RetroDashError
 from data.types import Run
-from retro_dash.client import HubClient, HubLost
 from retro_dash.tui.chart import ChartBox, Curve
+from retro_dash.tui.draft import like_run, new_evaluation
+from retro_dash.tui.pair import PairScreen
 from retro_dash.tui.place import Place, Table
-from retro_dash.tui.text import age, cell, one_line, plain, plural
+from retro_dash.tui.report import Flip, flip_words, flips, headline, table
+from retro_dash.tui.text import age, cell
 
+EMPTY = (
+    "No evaluation has finished yet. One plays the same tasks with two or more methods, and stands here with its "
+    "sentence, its curve and the tasks that flipped. Press n for one, or use retro-dash evaluate."
+)
+WHOLE_TABLE = 1000
 HUES = ("environment", "planner", "reflector", "expert", "human", "success")
 
 
@@ -28,10 +35,13 @@ class ResultsPlace(Place):
     TITLE_WORD = "Results"
     HELP = "Every arm plays the same tasks; intervals are 95 % bootstrap intervals over tasks."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "measure", "Reward or success"),
-        Binding("y", "copy", "Copy table"),
-        Binding("v", "episodes", "Its episodes"),
-        Binding("g", "refresh", "Load again"),
+        Binding("n", "again", "Again", tooltip="Evaluate the same tasks again, with changes"),
+        Binding("f", "flips", "Flips", tooltip="The tasks that changed; Enter puts both episodes side by side"),
+        Binding("m", "measure", "Measure", tooltip="Reward or success"),
+        Binding("y", "copy", "Copy", tooltip="The sentence and the table"),
+        Binding("v", "episodes", "Episodes", tooltip="Its episodes"),
+        Binding("g", "refresh", "Load again", show=False),
+        Binding("escape", "leave", "Back to the list", show=False),
     ]
 
     def __init__(self) -> None:
@@ -39,6 +49,7 @@ class ResultsPlace(Place):
         self.runs: list[Run] = []
         self.report: dict[str, Any] | None = None
         self.measure = ""
+        self.flips: list[Flip] = []
 
     def compose_middle(self) -> ComposeResult:
         with Horizontal(id="results"):
@@ -48,51 +59,56 @@ class ResultsPlace(Place):
                 yield ChartBox(id="by-trial")
                 with VerticalScroll(id="report-box"):
                     yield Static(id="scores", markup=False)
-                    yield Static(id="flips", markup=False)
+                yield Static(id="flip-count", markup=False)
+                yield Table(id="flips", opens=True)
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
+        self.rest()
+
+    @property
+    def _room(self) -> int:
+        """Cells for the report."""
+        return self.size.width - (2 if self.has_class("-narrow") else 41)
+
+    @property
+    def evaluations(self) -> Table:
+        return self.query_one("#evaluations", Table)
 
     def arrive(self) -> None:
         self.load()
 
     def page(self) -> str:
-        chosen = self.query_one(Table).chosen if self.is_mounted else None
+        chosen = self.evaluations.chosen if self.is_mounted else None
         return f"/results?run={quote(chosen)}" if chosen else "/results"
 
     @work(exclusive=True, group="evaluations")
     async def load(self) -> None:
-        try:
+        with self.telling(with_loss=False):
             runs = await self.dash.ask(lambda hub: hub.runs(["evaluate"]))
-        except HubLost:
-            return
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        self.runs = sorted(
-            (run for run in runs if run.state == "finished"), key=lambda run: run.created_at, reverse=True
-        )
+            finished = (run for run in runs if run.state == "finished")
+            self.runs = sorted(finished, key=lambda run: run.created_at, reverse=True)
+            self.show_list()
+
+    def show_list(self) -> None:
         with self.prevent(DataTable.RowHighlighted):
             rows = (
                 (run.id, [cell(run.name or run.id), cell(age(run.created_at), self.dash.ink("dim"))])
                 for run in self.runs
             )
-            self.query_one(Table).fill([("Evaluation", 24), ("Age", 6)], rows)
+            self.evaluations.fill([("Evaluation", 24), ("Age", 6)], rows)
         self.load_report()
 
-    @on(DataTable.RowHighlighted)
+    @on(DataTable.RowHighlighted, "#evaluations")
     def row_highlighted(self) -> None:
         self.load_report()
 
     @work(exclusive=True, group="report")
     async def load_report(self) -> None:
-        run_id = self.query_one(Table).chosen
+        run_id = self.evaluations.chosen
         self.report = None
         if run_id is not None:
-            try:
-                self.report = await self.dash.ask(lambda hub: _report(hub, run_id))
-            except RetroDashError as error:
-                self.tell(error)
+            with self.telling():
+                self.report = await self.dash.ask(lambda hub: hub.report(run_id))
         self.show()
 
     def show(self) -> None:
@@ -101,16 +117,14 @@ class ResultsPlace(Place):
         chart = self.query_one(ChartBox)
         chart.display = report is not None
         sentence, scores = self.query_one("#sentence", Static), self.query_one("#scores", Static)
+        self.set_class(report is None, "empty")
         if report is None:
-            words = "No evaluation has finished yet. Start one with: retro-dash evaluate"
-            sentence.update(Content.styled(words, "$dim"))
-            scores.update("")
-            self.query_one("#flips", Static).update("")
+            sentence.update(Content.styled(EMPTY, "$dim"))
             return
         measure = self.measure or report["measure"]
-        sentence.update(Content.styled(headline(report, measure), "bold"))
-        scores.update(table(report, measure))
-        self.query_one("#flips", Static).update(Content("\n").join(flips(report)))
+        sentence.update(Content.styled(headline(report), "bold"))
+        scores.update(table(report, measure, self._room))
+        self._show_flips(report)
         curves = []
         for number, arm in enumerate(report["arms"]):
             points = arm[measure]["best_by_trial"]
@@ -122,6 +136,52 @@ class ResultsPlace(Place):
         ticks = sorted({step for curve in curves for step in curve.steps})
         chart.show(f"Best {measure} up to each trial", curves, (min(0.0, lowest), 1.0), ticks)
 
+    def _show_flips(self, report: dict[str, Any]) -> None:
+        self.flips, place = flips(report), self.query_one("#flips", Table)
+        count, ink = self.query_one("#flip-count", Static), self.dash.ink
+        none = "Every task ended the same way with both." if len(report["arms"]) > 1 else ""
+        count.update(Content.styled(flip_words(report) if self.flips else none, "$dim"))
+        place.display = bool(self.flips)
+        task = max(16, self._room - 40)
+        rows = (
+            (
+                str(at),
+                [
+                    cell(
+                        "✓ solved now" if one.is_solved else "✕ broke", ink("success" if one.is_solved else "failure")
+                    ),
+                    cell(one.method),
+                    cell(one.task),
+                ],
+            )
+            for at, one in enumerate(self.flips)
+        )
+        place.fill([("Flip", 12), ("Method", 20), ("Task", task)], rows)
+
+    def on_resize(self, event: Resize) -> None:
+        self.show()
+
+    # Keys
+
+    @on(DataTable.RowSelected, "#flips")
+    def flip_chosen(self, event: DataTable.RowSelected) -> None:
+        one, run_id = self.flips[int(event.row_key.value or 0)], self.evaluations.chosen
+        if run_id is not None:
+            self.app.push_screen(PairScreen(run_id, one.before, one.after))
+
+    def action_flips(self) -> None:
+        if self.flips:
+            self.query_one("#flips", Table).focus()
+        else:
+            self.dash.say("No task changed.")
+
+    def action_leave(self) -> None:
+        self.rest()
+
+    async def action_again(self) -> None:
+        run_id = self.evaluations.chosen
+        await self.dash.draft(new_evaluation if run_id is None else lambda hub: like_run(hub, run_id))
+
     def action_measure(self) -> None:
         if self.report is not None:
             now = self.measure or self.report["measure"]
@@ -131,77 +191,14 @@ class ResultsPlace(Place):
     def action_copy(self) -> None:
         if self.report is not None:
             measure = self.measure or self.report["measure"]
-            self.app.copy_to_clipboard(f"{headline(self.report, measure)}\n\n{table(self.report, measure).plain}\n")
+            words = table(self.report, measure, WHOLE_TABLE).plain
+            self.app.copy_to_clipboard(f"{headline(self.report)}\n\n{words}\n")
             self.dash.say("✓ The table is in the clipboard (where the terminal allows OSC 52).")
 
     def action_refresh(self) -> None:
         self.load()
 
     async def action_episodes(self) -> None:
-        chosen = self.query_one(Table).chosen
+        chosen = self.evaluations.chosen
         if chosen is not None:
             await self.dash.show_episodes(f"run:{chosen}")
-
-
-def _report(hub: HubClient, run_id: str) -> dict[str, Any] | None:
-    return hub.report(run_id)
-
-
-def headline(report: dict[str, Any], measure: str) -> str:
-    """The sentence that a reader wants first: the last arm against the first, in points of final score."""
-    arms = report["arms"]
-    tasks = f"{plural(report['tasks'], 'task')} of {one_line(report['env'])}"
-    if len(arms) < 2 or not arms[-1].get("compared"):
-        final = arms[0][measure]["final"]
-        return f"{one_line(arms[0]['arm']['name'])} scores {_cell(final)} in the end on {tasks}."
-    best = max(arms[1:], key=lambda arm: float(arm["compared"]["difference"]["mean"]))
-    gap = best["compared"]["difference"]
-    points, low, high = (100 * gap[key] for key in ("mean", "low", "high"))
-    word = "beats" if points > 0 else "is behind" if points < 0 else "equals"
-    by = f" by {abs(points):.1f} points" if points else ""
-    first = one_line(arms[0]["arm"]["name"])
-    return f"{one_line(best['arm']['name'])} {word} {first}{by}, 95 % interval {low:.1f} to {high:.1f}, on {tasks}."
-
-
-def table(report: dict[str, Any], measure: str) -> Content:
-    """IR, FR, AR with intervals, as in the papers."""
-    head = ["method", "IR (first)", "FR (final)", "AR (average)", "solved", "errors"]
-    rows = [head]
-    for arm in report["arms"]:
-        scores = arm[measure]
-        cells = [_cell(scores[name]) for name in ("initial", "final", "average")]
-        rows.append(
-            [
-                one_line(arm["arm"]["name"])[:40],
-                *cells,
-                _cell(arm["success"]["best_by_trial"][-1]),
-                str(arm["errors"]),
-            ]
-        )
-    widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    return Content("\n").join([Content.styled(lines[0], "bold underline"), *(plain(line) for line in lines[1:])])
-
-
-def flips(report: dict[str, Any]) -> list[Content]:
-    """Which tasks each arm solved or lost against the first."""
-    lines = []
-    for arm in report["arms"][1:]:
-        compared = arm.get("compared")
-        if compared:
-            lines.append(
-                Content.assemble(
-                    (one_line(arm["arm"]["name"]), "bold"), " against ", one_line(report["arms"][0]["arm"]["name"])
-                )
-            )
-            for key, mark, who, word in (
-                ("solved", "✓", "success", "solved now"),
-                ("broken", "✕", "failure", "failed now"),
-            ):
-                names = ", ".join(one_line(task) for task, _, _ in compared[key]) or "none"
-                lines.append(Content.assemble((f"  {mark} {len(compared[key])} {word}: ", f"${who}"), plain(names)))
-    return lines
-
-
-def _cell(interval: dict[str, float]) -> str:
-    return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"

@@ -117,6 +117,11 @@ class Setup(Vertical):
         if self.picked is None:
             self.load_tasks(FIRST_TASK)
 
+    def choose_agent(self, role: str, name: str) -> None:
+        """As if it had been chosen from the list."""
+        self._agents[role] = name
+        self.load()
+
     def _offer_splits(self) -> None:
         env = next((one for one in self._environments if one["name"] == self.chosen["env"]), None)
         self._offer("split", [(split, split) for split in env["splits"]] if env else [])

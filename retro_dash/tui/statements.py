@@ -35,11 +35,12 @@ class Statements:
     def open(self, episode_id: str, history: list[Label]) -> None:
         self.episode_id, self.history = episode_id, history
 
-    def ledger(self) -> Ledger:
+    def ledger(self, only_mine: bool = False) -> Ledger:
         """What stands, what is not stored yet included."""
         now = datetime.now(UTC)
         unsent = [_label(request, now) for request in self.outbox.requests()]
-        return Ledger([*self.history, *(one for one in unsent if self._is_here(one))], self.annotator)
+        known = [one for one in self.history if one.annotator == self.annotator or not only_mine]
+        return Ledger([*known, *(one for one in unsent if self._is_here(one))], self.annotator)
 
     def say(self, part: Part, name: str, value: JsonValue) -> None:
         target, id_ = part.target(self.episode_id), new_id()

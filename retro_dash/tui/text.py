@@ -106,8 +106,15 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 90 else f"{whole // 60} min" if whole < 5400 else f"{whole / 3600:.1f} h"
 
 
+def size(count: float) -> str:
+    """Bytes, in words."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
 def outcome(trial: State) -> tuple[str, str, str]:
     """How a trial stands: whose colour, sign, word."""
+    if trial.get("is_hidden"):
+        return "dim", "·", "hidden"
     if trial.get("stop_reason") is None:
         return "planner", "●", "running"
     return ("success", "✓", "solved") if trial["success"] else ("failure", "✕", "failed")
@@ -122,6 +129,8 @@ def how_played(episode: State) -> str:
 def gain(reflection: State) -> Content:
     """The gain of a reflection, or what it is waiting for."""
     value = reflection.get("gain")
+    if reflection.get("is_hidden"):
+        return Content.styled("gain hidden until judged", "$dim")
     if value is None:
         return Content.styled("gain after the next trial", "$dim")
     who = "success" if value > 0 else "failure" if value < 0 else "dim"
@@ -140,6 +149,6 @@ def strip(episode: State) -> Content:
         elif parts:
             parts.append(Content(" › "))
         who, mark, _ = outcome(trial)
-        score = "" if trial.get("stop_reason") is None else f" {number(trial['reward'])}"
+        score = "" if trial.get("stop_reason") is None or trial.get("is_hidden") else f" {number(trial['reward'])}"
         parts.append(Content.styled(f"{trial['index']} {mark}{score}", f"${who}"))
     return Content("").join(parts)

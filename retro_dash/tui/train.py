@@ -1,10 +1,9 @@
-"""Train: the background runs, one of them with its live curves and its log."""
+"""Train: the background runs, one of them with its live curves and its log; and the draft of a new one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 from rich.text import Text
@@ -16,81 +15,98 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import DataTable, Static
 
-from data.errors import RetroDashError
 from data.rows import MetricSeries
-from retro_dash.client import HubClient, HubLost
+from retro_dash.client import HubClient
 from retro_dash.tui.board import Block, Board, Line
-from retro_dash.tui.chart import ChartBox, Curve
-from retro_dash.tui.metrics import Chart, belongs, charts_of, drawn_as
-from retro_dash.tui.place import Place, Table
-from retro_dash.tui.text import age, cell, clean, duration, one_line, plain
+from retro_dash.tui.chart import ChartBox
+from retro_dash.tui.editor import Editor
+from retro_dash.tui.metrics import charts_of, curves_of, limits
+from retro_dash.tui.place import Table
+from retro_dash.tui.runverbs import RunVerbs
+from retro_dash.tui.runwords import ENDED, lineage_words, pace, run_head, sparkline, state_of, title
+from retro_dash.tui.text import cell, clean, plain
 
 REFRESH_SECONDS = 1.5
 POINTS = 400
 LOG_LINES = 200
-BLOCKS = "▁▂▃▄▅▆▇█"
-STATES = {
-    "queued": ("environment", "◌", "queued"),
-    "running": ("planner", "●", "running"),
-    "stalled": ("human", "!", "stalled"),
-    "cancelling": ("human", "◍", "stopping"),
-    "finished": ("success", "✓", "finished"),
-    "failed": ("failure", "✕", "failed"),
-    "cancelled": ("environment", "■", "stopped"),
-}
-ENDED = ("finished", "failed", "cancelled")
+EMPTY = (
+    "Nothing was trained yet. A run turns chosen episodes into adapters; its curves, its log and its alerts appear "
+    "here while it works. Press n for one, or use retro-dash train, collect or evaluate."
+)
 
 
-class TrainPlace(Place):
+class Seen(NamedTuple):
+    """What is shown of one run."""
+
+    series: Sequence[MetricSeries] = ()
+    log: str = ""
+    alerts: Sequence[str] = ()
+    lineage: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
+
+
+class TrainPlace(RunVerbs):
     """Runs at the left (or above), the chosen one beside them."""
 
     TITLE_WORD = "Train"
     HELP = "Background runs go on when this terminal, and even the hub, is closed."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("x", "stop", "Save and stop", tooltip="Write a checkpoint and end; R goes on from there"),
+        Binding("n", "new", "New run", tooltip="Train on episodes; its settings are text to change"),
+        Binding("c", "clone", "Clone", tooltip="A new run with this one's settings, to change"),
+        Binding("e", "extend", "Extend", tooltip="The finished run for more epochs, from its last state"),
+        Binding("x", "stop", "Stop", tooltip="Save and stop: write a checkpoint and end; R goes on from there"),
+        Binding("X", "kill", "Stop at once, without saving: pressed twice", show=False),
         Binding("R", "resume", "Resume", tooltip="Go on from the newest checkpoint"),
         Binding("K", "move(-1)", "Queue", key_display="K/J", tooltip="The chosen run sooner, or later, in the queue"),
         Binding("J", "move(1)", "Later in the queue", show=False),
-        Binding("n", "charts(1)", "Charts"),
-        Binding("N", "charts(-1)", "Charts before", show=False),
+        Binding("greater_than_sign", "charts(1)", "Charts", key_display=">", tooltip="More of its charts"),
+        Binding("less_than_sign", "charts(-1)", "Charts before", show=False),
+        Binding("o", "overlay", "Draw the chosen run over the others", show=False),
         Binding("b", "log", "Log", tooltip="The log alone, or the curves again"),
-        Binding("v", "episodes", "Its episodes", show=False),
+        Binding("v", "episodes", "Episodes", tooltip="Its episodes"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.first_chart = 0
-        self._series: list[MetricSeries] = []
-        self._log = ""
+        self.over = ""
+        """The run whose curves are drawn with those of the chosen one."""
+        self._seen = Seen()
+        self._whole = ("", "", "")
+        """Run, its state and the run over it, whose curves can't change any more."""
+        self._over: Sequence[MetricSeries] = ()
 
     def compose_middle(self) -> ComposeResult:
         with Horizontal(id="train"):
             yield Table(id="runs")
             with Vertical(id="run"):
                 yield Static(id="run-head", markup=False)
+                yield Static(id="alerts", markup=False)
                 with Grid(id="charts"):
                     for _ in range(4):
                         yield ChartBox()
                 yield Board(id="log")
+        yield Editor()
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
         self.set_interval(REFRESH_SECONDS, self._refresh)
 
     def arrive(self) -> None:
+        self._whole = ("", "", "")
         self.load()
 
     def page(self) -> str:
         return f"/train?run={quote(self.run_id)}" if self.run_id else "/train"
 
     def lineage(self) -> Sequence[str]:
-        row = self.row
+        row, lineage = self.row, self._seen.lineage
         if row is None:
             return ("Runs",)
-        run = row["run"]
-        dataset = f"dataset {run['dataset_hash'][:8]}" if run.get("dataset_hash") else ""
-        return [part for part in ("Runs", dataset, f"run {run['name'] or run['id']}") if part]
+        if lineage is None or lineage["run"]["id"] != row["run"]["id"]:
+            return ("Runs", f"run {title(row['run'])}")
+        return ("Runs", *lineage_words(lineage))
 
     @property
     def run_id(self) -> str:
@@ -108,38 +124,38 @@ class TrainPlace(Place):
 
     @work(exclusive=True, group="runs")
     async def load(self) -> None:
-        """The list, and the curves and log of the chosen run."""
-        try:
+        """The list, and what is shown of the chosen run."""
+        with self.telling(with_loss=False):
             self.rows = await self.dash.ask(lambda hub: hub.run_rows())
             self.show_rows()
-            run_id = self.run_id
-            if run_id:
-                self._series, self._log = await self.dash.ask(lambda hub: _curves_and_log(hub, run_id))
-        except HubLost:
+            await self._load_chosen()
+            self.show_run()
+
+    async def _load_chosen(self) -> None:
+        row, over = self.row, self.over
+        if row is None:
             return
-        except RetroDashError as error:
-            self.tell(error)
+        run_id, state = row["run"]["id"], row["run"]["state"]
+        key = (run_id, state, over)
+        if key == self._whole:
             return
-        self.show_run()
+        others = await self.dash.ask(lambda hub: hub.metrics(over, (), POINTS)) if over not in ("", run_id) else ()
+        seen = await self.dash.ask(lambda hub: _look(hub, run_id, state in ENDED))
+        if run_id == self.run_id:
+            self._seen, self._over = seen, others
+            self._whole = key if state in ENDED else ("", "", "")
 
     @on(DataTable.RowHighlighted)
     def row_highlighted(self) -> None:
         self.first_chart = 0
-        self._series, self._log = [], ""
+        self._seen, self._whole = Seen(), ("", "", "")
         self.show_run()
         self.load_run()
 
     @work(exclusive=True, group="run")
     async def load_run(self) -> None:
-        run_id = self.run_id
-        if not run_id:
-            return
-        try:
-            self._series, self._log = await self.dash.ask(lambda hub: _curves_and_log(hub, run_id))
-        except RetroDashError as error:
-            self.log.warning(str(error))  # The list says it a moment later.
-            return
-        if run_id == self.run_id:
+        with self.telling(with_loss=False):
+            await self._load_chosen()
             self.show_run()
 
     # Showing
@@ -150,41 +166,45 @@ class TrainPlace(Place):
             self.query_one(Table).fill(columns, ((row["run"]["id"], self._cells(row)) for row in self.rows))
 
     def _cells(self, row: dict[str, Any]) -> list[Text]:
-        run, ink = row["run"], self.dash.ink
-        who, mark, word = STATES.get(run["state"], ("environment", "?", run["state"]))
-        if row["position"] is not None:
-            word = "next" if row["position"] == 0 else f"{row['position'] + 1}. in queue"
+        run, ink, (who, state) = row["run"], self.dash.ink, state_of(row)
+        over = "+ " if run["id"] == self.over else ""
         return [
-            cell(f"{mark} {word}", ink(who)),
-            cell(f"{run['kind']} {run['name'] or row['about'] or run['id']}"),
-            cell(_pace(row), ink("dim")),
+            cell(state, ink(who)),
+            cell(f"{over}{run['kind']} {run['name'] or row['about'] or run['id']}"),
+            cell(pace(row), ink("dim")),
             cell(sparkline(row["spark"]), ink("success" if row["spark_name"].endswith("solved") else "planner")),
         ]
 
     def show_run(self) -> None:
-        row = self.row
+        row, seen = self.row, self._seen
         self.show_where()
-        head = self.query_one("#run-head", Static)
+        self.offer()
+        head, alerts = self.query_one("#run-head", Static), self.query_one("#alerts", Static)
+        alerts.update(Content("\n").join(plain(f"! {one}", "$human") for one in seen.alerts))
+        alerts.display = bool(seen.alerts)
+        self.set_class(row is None, "empty")
         if row is None:
-            words = "Nothing was trained yet. Start a run with retro-dash train, collect or evaluate, or on the page."
-            head.update(Content.styled(words, "$dim"))
-        else:
-            head.update(_run_head(row))
+            head.update(Content.styled(EMPTY, "$dim"))
+            return
+        engine = self.dash.status.get("engine") or {}
+        head.update(run_head(row, engine, seen.machine, self.has_class("-narrow")))
         self._show_charts(row)
-        written = clean(self._log).rstrip("\n") or "The worker has not written anything yet."
+        written = clean(seen.log).rstrip("\n") or "The worker has not written anything yet."
         lines = tuple(Line(Content.styled(line, "$dim")) for line in written.split("\n"))
         self.query_one(Board).show([((Block("log", lines),),)])
 
-    def _show_charts(self, row: dict[str, Any] | None) -> None:
-        names = [one.name for one in self._series]
-        charts = charts_of(row["run"]["kind"], row["run"]["config"], names) if row else []
+    def _show_charts(self, row: dict[str, Any]) -> None:
+        series, run = self._seen.series, row["run"]
+        charts = charts_of(run["kind"], run["config"], [one.name for one in series])
         self.first_chart = min(self.first_chart, max(0, len(charts) - 1))
         room = self._chart_room()
         shown = charts[self.first_chart : self.first_chart + room]
+        other = next((one["run"] for one in self.rows if one["run"]["id"] == self.over), None)
         for number, box in enumerate(self.query(ChartBox)):
             box.display = number < len(shown)
             if number < len(shown):
-                box.show(shown[number].title, _curves(shown[number], self._series), _limits(shown[number]))
+                over = curves_of(shown[number], self._over, title(other)) if other else []
+                box.show(shown[number].title, [*over, *curves_of(shown[number], series)], limits(shown[number]))
         self.query_one("#charts", Grid).styles.grid_size_columns = 2 if room > 1 and len(shown) > 1 else 1
 
     def _chart_room(self) -> int:
@@ -202,90 +222,22 @@ class TrainPlace(Place):
     def action_log(self) -> None:
         self.toggle_class("log-only")
 
-    @work(exclusive=True, group="act")
-    async def action_stop(self) -> None:
-        await self._act(lambda hub, run_id: hub.cancel_run(run_id), "The run saves and ends.")
-
-    @work(exclusive=True, group="act")
-    async def action_resume(self) -> None:
-        await self._act(lambda hub, run_id: hub.resume_run(run_id), "The run is queued again.")
-
-    @work(exclusive=True, group="act")
-    async def action_move(self, by: int) -> None:
-        row = self.row
-        if row is None or row["position"] is None:
-            self.dash.say("Only a run that waits has a place in the queue.")
-            return
-        place = max(0, row["position"] + by)
-        await self._act(lambda hub, run_id: hub.move_run(run_id, place), f"Place {place + 1} in the queue.")
-
-    async def _act(self, verb: Any, said: str) -> None:
-        run_id = self.run_id
-        if not run_id:
-            return
-        try:
-            await self.dash.ask(lambda hub: verb(hub, run_id))
-        except RetroDashError as error:
-            self.tell(error)
-            return
-        self.tell("")
-        self.dash.say(said)
-        self.load()
+    def action_overlay(self) -> None:
+        """Keep the chosen run's curves under those of any other; again, and they go."""
+        self.over = "" if self.over == self.run_id else self.run_id
+        self._over = ()
+        self.dash.say(
+            "Its curves are drawn with those of the run that you go to." if self.over else "No curves beside its own."
+        )
+        self.show_rows()
+        self.load_run()
 
     async def action_episodes(self) -> None:
         if self.run_id:
             await self.dash.show_episodes(f"run:{self.run_id}")
 
 
-def _curves_and_log(hub: HubClient, run_id: str) -> tuple[list[MetricSeries], str]:
-    return hub.metrics(run_id, (), POINTS), hub.run_log(run_id, LOG_LINES)
-
-
-def _curves(chart: Chart, series: Sequence[MetricSeries]) -> list[Curve]:
-    curves = []
-    for one in series:
-        if belongs(chart, one.name):
-            hue, label, is_dotted = drawn_as(one.name)
-            steps, values = [point.step for point in one.points], [point.value for point in one.points]
-            curves.append(Curve(label, hue, steps, values, is_dotted))
-    return curves
-
-
-def _limits(chart: Chart) -> tuple[float, float] | None:
-    return (0.0, 1.0) if chart.key == "solved" else None
-
-
-def sparkline(values: Sequence[float], width: int = 12) -> str:
-    """A curve as small as a word."""
-    if len(values) < 2:
-        return ""
-    low, span = min(values), (max(values) - min(values)) or 1.0
-    picked = [values[at * (len(values) - 1) // (width - 1)] for at in range(width)]
-    return "".join(BLOCKS[min(7, int((value - low) / span * 7.99))] for value in picked)
-
-
-def _pace(row: dict[str, Any]) -> str:
-    run = row["run"]
-    if run["state"] in ENDED:
-        return f"{age(run['finished_at'])} ago" if run.get("finished_at") else ""
-    done = f"{row['done']} of {row['total']}" if row["total"] else ""
-    left = "" if row["eta_seconds"] is None else f"{duration(row['eta_seconds'])} to go"
-    return " · ".join(part for part in (done, left) if part)
-
-
-def _run_head(row: dict[str, Any]) -> Content:
-    run = row["run"]
-    who, mark, word = STATES.get(run["state"], ("environment", "?", run["state"]))
-    facts = [run["id"], run["kind"], row["about"], str(run["config"].get("model") or "")]
-    if run.get("started_at"):
-        end = datetime.fromisoformat(run["finished_at"]) if run.get("finished_at") else None
-        passed = ((end or datetime.now().astimezone()) - datetime.fromisoformat(run["started_at"])).total_seconds()
-        facts.append(f"{duration(passed)} {'in all' if end else 'so far'}")
-    title = one_line(run["name"] or run["id"])
-    lines = [
-        Content.assemble((title, "bold"), (f"  {mark} {word}  ", f"${who}"), _pace(row)),
-        plain(" · ".join(one_line(fact) for fact in facts if fact), "$dim"),
-    ]
-    if run.get("error"):
-        lines.append(plain(run["error"], "$failure"))
-    return Content("\n").join(lines)
+def _look(hub: HubClient, run_id: str, is_over: bool) -> Seen:
+    machine = None if is_over else hub.machine()
+    series, log = hub.metrics(run_id, (), POINTS), hub.run_log(run_id, LOG_LINES)
+    return Seen(series, log, hub.run_alerts(run_id), hub.lineage(run_id), machine)

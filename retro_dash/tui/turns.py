@@ -41,7 +41,7 @@ def fold(text: object, unfolded: bool) -> str:
 def trial_head(trial: State, turn_count: int, folded: bool = False, repeats: int = 0) -> Block:
     """What a trial came to, in a line."""
     who, mark, word = outcome(trial)
-    ended = trial.get("stop_reason")
+    ended = None if trial.get("is_hidden") else trial.get("stop_reason")
     facts = [
         f"reward {number(trial['reward'])}" if ended else "",
         plural(turn_count, "turn"),

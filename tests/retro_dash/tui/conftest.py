@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 import uvicorn
@@ -17,11 +18,39 @@ from textual.pilot import Pilot
 from data.store import Store
 from retro_dash.address import HubAddress
 from retro_dash.hub import build_app
+from retro_dash.run_folder import EventLog
 from retro_dash.service import Service
 from retro_dash.settings import Settings
 from retro_dash.tui.app import RetroDash
 
 TOKEN = "a-token-for-tests"
+sys.path.append(str(Path(__file__).parent.parent / "web"))  # Homes with runs of every kind, and made-up episodes.
+
+
+class Addressed(Protocol):
+    """A hub that a terminal can be put on."""
+
+    @property
+    def address(self) -> HubAddress | None: ...
+
+
+class Site(NamedTuple):
+    """A hub over a home of the pages' tests."""
+
+    address: HubAddress
+    service: Service
+    live: EventLog
+    """What the run that trains now writes."""
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Site]:
+    """Runs of every kind: trained, training now, failed, queued, evaluated; and adapters. No worker of ours runs."""
+    from page_runs import TOKEN as token
+    from page_runs import run_site
+
+    with run_site(tmp_path) as site:
+        yield Site(HubAddress(site.url, token, 1, 0.0), site.service, site.live)
 
 
 class Hub:
@@ -76,7 +105,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @asynccontextmanager
-async def terminal(hub: Hub, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Driven]:
+async def terminal(hub: Addressed, size: tuple[int, int] = (80, 24)) -> AsyncIterator[Driven]:
     app = RetroDash(lambda: hub.address)
     async with app.run_test(size=size) as pilot:
         yield Driven(app, pilot)

@@ -226,7 +226,7 @@ def test_serving_says_that_no_engine_runs_and_why_an_adapter_cannot_be_loaded(hu
         async with terminal(hub) as tui:
             await tui.press("5")
             await tui.sees("○ stopped", "No engine.", "planner@mine")
-            await tui.press("o")
+            await tui.press("l")
             await tui.sees("No engine runs here")
 
     asyncio.run(drive())

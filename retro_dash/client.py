@@ -194,9 +194,10 @@ class HubClient:
         wanted = {"kind": list(kinds), "state": list(states), "limit": min(limit or MOST_AT_ONCE, MOST_AT_ONCE)}
         return [Run.model_validate(run) for run in islice(self.wire.items("/runs", wanted), limit)]
 
-    def run_rows(self) -> list[dict[str, Any]]:
-        """All runs as the list shows them, as in `retro_dash.run_list.RunRow`."""
-        return list(self.wire.items("/runs/rows", {"limit": MOST_AT_ONCE}))
+    def run_rows(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The newest `limit` runs, or all, as the list shows them: `retro_dash.run_list.RunRow`."""
+        wanted = {"limit": min(limit or MOST_AT_ONCE, MOST_AT_ONCE)}
+        return list(islice(self.wire.items("/runs/rows", wanted), limit))
 
     def run(self, run_id: str) -> Run:
         return Run.model_validate(self.wire.object("GET", f"/runs/{part(run_id)}"))

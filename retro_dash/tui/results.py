@@ -19,6 +19,7 @@ from retro_dash.tui.draft import like_run, new_evaluation
 from retro_dash.tui.pair import PairScreen
 from retro_dash.tui.place import Place, Table
 from retro_dash.tui.report import Flip, flip_words, flips, headline, table
+from retro_dash.tui.runwords import MOST_RUNS
 from retro_dash.tui.text import age, cell
 
 EMPTY = (
@@ -84,9 +85,7 @@ class ResultsPlace(Place):
     @work(exclusive=True, group="evaluations")
     async def load(self) -> None:
         with self.telling(with_loss=False):
-            runs = await self.dash.ask(lambda hub: hub.runs(["evaluate"]))
-            finished = (run for run in runs if run.state == "finished")
-            self.runs = sorted(finished, key=lambda run: run.created_at, reverse=True)
+            self.runs = await self.dash.ask(lambda hub: hub.runs(["evaluate"], ["finished"], MOST_RUNS))
             self.show_list()
 
     def show_list(self) -> None:

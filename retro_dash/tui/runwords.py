@@ -10,6 +10,8 @@ from textual.content import Content
 
 from retro_dash.tui.text import State, age, duration, one_line, plain, plural, size
 
+MOST_RUNS = 200
+"""So many of the newest are listed; the page goes on to older ones."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 STATES = {
     "queued": ("environment", "◌", "queued"),

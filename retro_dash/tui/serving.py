@@ -20,6 +20,7 @@ from retro_dash.tui.adapterwords import best_score, card, engine_words, memory_w
 from retro_dash.tui.draft import test_of
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.place import Place, Table
+from retro_dash.tui.runwords import MOST_RUNS
 from retro_dash.tui.text import age, cell, one_line
 
 REFRESH_SECONDS = 2.0
@@ -212,7 +213,7 @@ class ServingPlace(Place):
 
 
 def _look(hub: HubClient) -> Seen:
-    return Seen(hub.status(), hub.adapter_rows(), hub.machine(), hub.run_rows(), hub.policies()["planners"])
+    return Seen(hub.status(), hub.adapter_rows(), hub.machine(), hub.run_rows(MOST_RUNS), hub.policies()["planners"])
 
 
 def _served(seen: Seen) -> set[str]:

@@ -23,7 +23,7 @@ from retro_dash.tui.editor import Editor
 from retro_dash.tui.metrics import charts_of, curves_of, limits
 from retro_dash.tui.place import Table
 from retro_dash.tui.runverbs import RunVerbs
-from retro_dash.tui.runwords import ENDED, lineage_words, pace, run_head, sparkline, state_of, title
+from retro_dash.tui.runwords import ENDED, MOST_RUNS, lineage_words, pace, run_head, sparkline, state_of, title
 from retro_dash.tui.text import cell, clean, plain
 
 REFRESH_SECONDS = 1.5
@@ -126,7 +126,7 @@ class TrainPlace(RunVerbs):
     async def load(self) -> None:
         """The list, and what is shown of the chosen run."""
         with self.telling(with_loss=False):
-            self.rows = await self.dash.ask(lambda hub: hub.run_rows())
+            self.rows = await self.dash.ask(lambda hub: hub.run_rows(MOST_RUNS))
             self.show_rows()
             await self._load_chosen()
             self.show_run()

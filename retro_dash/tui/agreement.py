@@ -47,9 +47,13 @@ def people(found: Found) -> list[Content]:
             plain(f"✎ {one_line(one['annotator'])}: {plural(one['items'], 'item')}{with_others}: {values}", "$dim")
         )
     for judge in found.judges:
-        agrees = f"agrees with people on {round(100 * judge['percent'])} % of {plural(judge['items'], 'episode')}, κ "
-        known = f"; {agrees}{coefficient(judge['cohen_kappa'])}" if judge["items"] else ""
-        lines.append(plain(f"⚖ {one_line(judge['model'])}: {judge['good']} of {judge['judged']} good{known}", "$dim"))
+        item, good = ("episode", "good") if judge["about"] == "verdict" else ("reflection", judge["about"])
+        known = ""
+        if judge["items"]:
+            share = f"agrees with people on {round(100 * judge['percent'])} % of {plural(judge['items'], item)}"
+            known = f"; {share}, κ {coefficient(judge['cohen_kappa'])}"
+        said = f"{judge['good']} of {plural(judge['judged'], item)} {good}"
+        lines.append(plain(f"⚖ {one_line(judge['model'])}: {said}{known}", "$dim"))
     return lines
 
 

@@ -15,6 +15,7 @@ from data.types import Noun
 FRESH_SECONDS = 1.0
 """A reading this young is given again: many pages may ask."""
 QUERY = "nvidia-smi"
+MAIN_MEMORY = "main memory"
 
 
 class Gpu(Noun):
@@ -40,7 +41,7 @@ class Machine(Noun):
     @property
     def device(self) -> str:
         """Where models lie: the first accelerator, else the main memory."""
-        return self.gpus[0].name if self.gpus else "main memory"
+        return self.gpus[0].name if self.gpus else MAIN_MEMORY
 
     @property
     def free(self) -> int:

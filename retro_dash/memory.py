@@ -50,9 +50,7 @@ def training_bytes(config: TrainRunConfig, home: Path) -> int | None:
 
     None while the model is not on this machine.
     """
-    folder = next(
-        (f for f in (Path(config.model), home / "models" / config.model) if (f / "config.json").is_file()), None
-    )
+    folder = model_folder_here(config.model, home)
     if folder is None:
         return None
     shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -66,6 +64,12 @@ def training_bytes(config: TrainRunConfig, home: Path) -> int | None:
     kept = 4 if config.train.batch.gradient_checkpointing else ACTIVATION_VALUES
     activations = config.train.batch.tokens_per_pack * layers * hidden * kept
     return round(parameters * width + trained * 16 + activations + 128 * vocabulary * 8)
+
+
+def model_folder_here(model: str, home: Path) -> Path | None:
+    """The folder of a model's weights, named by itself or below the home; None while it is not on this machine."""
+    folders = (Path(model), home / "models" / model)
+    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
 def _gib(count: int) -> str:

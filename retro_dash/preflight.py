@@ -1,37 +1,32 @@
-"""What a training run would do, worked out before it starts: rows, tokens, steps, memory, time, conflicts.
+"""What a training run would do, said before it starts: its data, its settings, memory, time and conflicts.
 
-The rows, steps and refusals come from the very functions that training uses. Only lengths are estimated: text without
-recorded token ids counts one token for every `CHARACTERS_PER_TOKEN` characters, since the hub has no tokenizer.
+The numbers are those of `forecast.py`; here they are judged.
 """
 
 from __future__ import annotations
 
-import math
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
 
-from data.errors import BadInput, TrainingError
+from data.errors import BadInput
 from data.store import Store
-from data.types import Episode, Noun, Reflection, RunState, Trial
+from data.types import Episode, Noun
 from retro_dash.datasets import Datasets
-from retro_dash.memory import Room, judge_memory, training_bytes
+from retro_dash.forecast import Forecast, PastRuns, Plan, forecast_training, plan_training, tokens_per_second
+from retro_dash.machine import MAIN_MEMORY
+from retro_dash.memory import Room, judge_memory, model_folder_here
 from retro_dash.run_config import TrainRunConfig, parse_run_config
 from retro_dash.serving.model import EMBEDDED_MODEL
 from retro_dash.train_toml import as_toml
-from training.config import Job, TrainConfig
-from training.credit import rows_for_method
-from training.samples import Sample, Segment, clean, demonstration_samples, sampled_samples
-from training.schedule import plan_steps, step_tokens
+from training.bases import check_base
 
-CHARACTERS_PER_TOKEN = 4
-GUESSED_TOKENS_PER_SECOND = 300.0
-"""Where nothing was trained yet: a 135-million-parameter model on two busy cores."""
+HELD_OUT = frozenset({"test", "valid", "valid_seen", "valid_unseen"})
 LARGEST_CHECK = 3000
 """Episodes that are read for a check; of more, this many are read and the numbers scaled."""
 
@@ -43,25 +38,6 @@ class Finding(Noun):
 
     level: Level
     text: str
-
-
-class Forecast(Noun):
-    """What the run would do. Tokens, bytes and seconds are estimates."""
-
-    episodes: int
-    rows: dict[str, int]
-    """Samples by role and kind, such as `planner imitation`."""
-    tokens: int
-    """Tokens of all rows, once."""
-    trained_tokens: int
-    """Of these, the ones that a loss acts on; the others are context."""
-    steps: int
-    step_tokens: int
-    """Tokens of all steps over all epochs."""
-    seconds: float
-    tokens_per_second: float
-    bytes: int | None
-    """Peak memory; None while the model is not on this machine."""
 
 
 class Check(Noun):
@@ -100,20 +76,26 @@ def chosen_by_dataset(datasets: Datasets, hash_: str) -> Chosen:
     return Chosen(len(episodes), episodes[:LARGEST_CHECK], f"--dataset {shlex.quote(hash_)}")
 
 
-def check_training(store: Store, home: Path, given: dict[str, JsonValue], chosen: Chosen, room: Room) -> Check:
+def check_training(past: PastRuns, home: Path, given: dict[str, JsonValue], chosen: Chosen, room: Room) -> Check:
     """Look at a train config, its episodes and the memory that it will find. Raises BadConfig."""
     config = parse_run_config(given, "train run")
     if not isinstance(config, TrainRunConfig):
         raise BadInput(f"A {config.kind} run cannot be checked as training.")
     episodes = chosen.episodes
     scale = chosen.total / len(episodes) if episodes else 1.0
-    findings: list[Finding] = []
-    jobs = config.train.jobs if episodes else ()
-    plans = {job: _plan(config.train, job, episodes, findings) for job in jobs}
-    rate, measured = _tokens_per_second(store, config.model)
-    forecast = _forecast(config, home, plans, chosen.total, scale, rate)
-    findings += _judge(config, home, forecast, episodes, scale, measured)
-    findings.append(_memory_finding(config, forecast, room))
+    plan = plan_training(config, episodes) if episodes else Plan({}, {}, ())
+    rate, measured = tokens_per_second(past, config.model)
+    forecast = forecast_training(config, home, plan, chosen.total, scale, rate)
+    findings = [
+        *_data_findings(forecast, plan, episodes, scale),
+        *_config_findings(config, plan, forecast),
+        *_start_findings(config, home),
+        _memory_finding(config, forecast, room),
+    ]
+    if forecast.steps:
+        findings.append(_time_finding(forecast, measured))
+    if shutil.disk_usage(home).free < 2 * 2**30:
+        findings.append(Finding(level="note", text="Less than 2 GiB of disk is free; checkpoints may not fit."))
     return Check(
         config=config.model_dump(mode="json"),
         toml=as_toml(config),
@@ -123,129 +105,63 @@ def check_training(store: Store, home: Path, given: dict[str, JsonValue], chosen
     )
 
 
-# Rows and steps ---------------------------------------------------------------------------------------------------
-
-
-def _plan(
-    config: TrainConfig, job: Job, episodes: Sequence[Episode], findings: list[Finding]
-) -> tuple[list[Sample], list[tuple[int, ...]]]:
-    """The rows and optimiser steps of one job; a refusal becomes a finding and gives no rows."""
-    mine = config if job == "both" else config.model_copy(update={"roles": (job,)})
-    samples = [s for episode in episodes for s in demonstration_samples(episode, _estimate)]
-    try:
-        for episode in episodes:
-            samples += sampled_samples(episode)
-    except TrainingError as error:
-        if config.method != "sft":
-            findings.append(Finding(level="stop", text=str(error)))
-    try:
-        cleaned = clean(samples, config.batch.max_length, config.loss.tokens)
-        rows = rows_for_method(cleaned.samples, mine)
-    except TrainingError as error:
-        findings.append(Finding(level="stop", text=str(error)))
-        return [], []
-    for count, what in (
-        (cleaned.counts.oversize, "are longer than batch.max_length even without context and are left out"),
-        (cleaned.counts.truncated, "lose context to fit into batch.max_length"),
-    ):
-        if count and job == config.jobs[0]:
-            findings.append(Finding(level="note", text=f"{count} of {len(samples)} samples {what}."))
-    return rows, plan_steps(rows, mine)
-
-
-def _estimate(part: Trial | Reflection) -> list[Segment]:
-    """Segments of the right shape and about the right length for text that has no token ids."""
-    prompt = Segment(_tokens(part.prompt), is_policy=False)
-    if isinstance(part, Reflection):
-        return [prompt, Segment(_tokens(part.text), is_policy=bool(part.text))]
-    segments = [prompt]
-    for turn in part.turns:
-        is_target = turn.is_valid and not turn.is_malformed
-        segments.append(Segment(_tokens(turn.thought + turn.action), is_policy=is_target, turn=turn.index))
-        segments.append(Segment(_tokens(turn.observation), is_policy=False, turn=turn.index))
-    return segments
-
-
-def _tokens(text: str) -> tuple[int, ...]:
-    # Stand-ins that differ as the texts do, so that repeated samples are told from different ones.
-    return (hash(text),) * (math.ceil(len(text) / CHARACTERS_PER_TOKEN) + 1)
-
-
-def _forecast(
-    config: TrainRunConfig,
-    home: Path,
-    plans: dict[Job, tuple[list[Sample], list[tuple[int, ...]]]],
-    episodes: int,
-    scale: float,
-    rate: float,
-) -> Forecast:
-    rows = [row for samples, _ in plans.values() for row in samples]
-    worked = sum(step_tokens(step, samples) for samples, steps in plans.values() for step in steps) * scale
-    kinds: dict[str, int] = {}
-    for row in rows:
-        kind = f"{row.role} {'sampled' if row.rl_weight > 0 else 'imitation'}"
-        kinds[kind] = kinds.get(kind, 0) + 1
-    seconds = worked / rate
-    limit = config.train.budget.max_seconds
-    return Forecast(
-        episodes=episodes,
-        rows={kind: round(count * scale) for kind, count in sorted(kinds.items())},
-        tokens=round(sum(len(row.input_ids) for row in rows) * scale),
-        trained_tokens=round(sum(row.policy_tokens for row in rows) * scale),
-        steps=round(sum(len(steps) for _, steps in plans.values()) * scale),
-        step_tokens=round(worked),
-        seconds=min(seconds, limit * len(plans)) if limit else seconds,
-        tokens_per_second=rate,
-        bytes=training_bytes(config, home),
-    )
-
-
-def _tokens_per_second(store: Store, model: str) -> tuple[float, str | None]:
-    """The pace of the newest run with this model here, and the run's id; a guess and None where there is none."""
-    for run in store.runs(
-        kinds=("train",), states=(RunState.FINISHED, RunState.RUNNING, RunState.CANCELLED), limit=20
-    ):
-        if run.config.get("model") == model:
-            for series in store.metrics(run.id, max_points=8):
-                if series.name.endswith("/tokens_per_second"):
-                    values = [point.value for point in series.points if point.value > 0]
-                    if values:
-                        return sum(values) / len(values), run.id
-    return GUESSED_TOKENS_PER_SECOND, None
-
-
-# Findings ---------------------------------------------------------------------------------------------------------
-
-
-def _judge(
-    config: TrainRunConfig,
-    home: Path,
-    forecast: Forecast,
-    episodes: Sequence[Episode],
-    scale: float,
-    measured: str | None,
-) -> list[Finding]:
-    """Sentences about the dataset, memory, time and disk."""
-    found: list[Finding] = []
+def _data_findings(forecast: Forecast, plan: Plan, episodes: Sequence[Episode], scale: float) -> Iterator[Finding]:
+    """Sentences about the dataset."""
     if not episodes:
-        return [Finding(level="stop", text="The filter finds no episodes. Widen it, or collect some first.")]
+        yield Finding(level="stop", text="The filter finds no episodes. Widen it, or collect some first.")
+        return
     solved = sum(any(trial.success for trial in episode.trials) for episode in episodes)
-    found.append(
-        Finding(level="ok", text=f"{forecast.episodes} episodes, about {round(solved * scale)} of them solved.")
-    )
+    yield Finding(level="ok", text=f"{forecast.episodes} episodes, about {round(solved * scale)} of them solved.")
     if scale > 1:
-        found.append(Finding(level="note", text=f"Numbers are scaled up from the first {len(episodes)} episodes."))
+        yield Finding(level="note", text=f"Numbers are scaled up from the first {len(episodes)} episodes.")
     if sum(forecast.rows.values()) < 8 and forecast.rows:
-        found.append(Finding(level="note", text="Fewer than 8 samples: the adapter will only repeat them."))
-    if {episode.task.split for episode in episodes} & {"test", "valid", "valid_seen", "valid_unseen"}:
-        found.append(Finding(level="note", text="Some episodes are of a held-out split: do not test on those tasks."))
-    found.append(_time_finding(forecast, measured))
-    if shutil.disk_usage(home).free < 2 * 2**30:
-        found.append(Finding(level="note", text="Less than 2 GiB of disk is free; checkpoints may not fit."))
-    if not config.train.start_adapters and config.train.method not in ("sft", "expert_iteration"):
+        yield Finding(level="note", text="Fewer than 8 samples: the adapter will only repeat them.")
+    if {episode.task.split for episode in episodes} & HELD_OUT:
+        yield Finding(level="note", text="Some episodes are of a held-out split: do not test on those tasks.")
+    for count, what in (
+        (plan.count("oversize"), "are longer than batch.max_length even without context and are left out"),
+        (plan.count("truncated"), "lose context to fit into batch.max_length"),
+    ):
+        if count:
+            yield Finding(level="note", text=f"{count} of {len(plan.rows) + plan.count('oversize')} samples {what}.")
+
+
+def _config_findings(config: TrainRunConfig, plan: Plan, forecast: Forecast) -> Iterator[Finding]:
+    """Sentences about the method, and what it finds in the data."""
+    yield from (Finding(level="stop", text=text) for text in plan.refusals)
+    train, exploration = config.train, config.exploration
+    if exploration is not None:
+        tasks = "all tasks" if exploration.tasks is None else f"up to {exploration.tasks} tasks"
+        yield Finding(
+            level="note",
+            text=f"Then, {exploration.iterations} times over, {tasks} are played with {exploration.repeats} x "
+            f"{exploration.trials} trials, and trained on. Rows, steps and time of that are not in these numbers.",
+        )
+    elif not train.start_adapters and train.method not in ("sft", "expert_iteration"):
         text = "RL starts from the base model. Name the adapters that sampled these episodes under start adapters."
-        found.append(Finding(level="note", text=text))
-    return found
+        yield Finding(level="note", text=text)
+    processes, per_step = train.batch.processes, forecast.step_tokens / max(forecast.steps, 1)
+    if processes > 1 and forecast.steps and per_step < processes * train.batch.tokens_per_pack / 2:
+        yield Finding(
+            level="note",
+            text=f"A step has about {per_step:,.0f} tokens for {processes} processes: with a higher "
+            "batch.tokens_per_step each of them has enough to do.",
+        )
+
+
+def _start_findings(config: TrainRunConfig, home: Path) -> Iterator[Finding]:
+    """What is wrong with the adapters that the run starts from."""
+    base = model_folder_here(config.model, home)
+    for job, folder in config.train.start_adapters.items():
+        if job not in config.train.jobs and config.exploration is None:
+            text = f"start_adapters names one for {job}, and this run trains {' and '.join(config.train.jobs)}."
+            yield Finding(level="note", text=text)
+        if base is None:
+            continue
+        try:
+            check_base(Path(folder), base)
+        except BadInput as error:
+            yield Finding(level="stop", text=str(error))
 
 
 def _time_finding(forecast: Forecast, measured: str | None) -> Finding:
@@ -264,7 +180,9 @@ def _duration(seconds: float) -> str:
 
 def _memory_finding(config: TrainRunConfig, forecast: Forecast, room: Room) -> Finding:
     if forecast.bytes is not None:
-        level, text = judge_memory(forecast.bytes, room, config.memory == "pause")
+        # Of accelerators every process has its own; the main memory has to hold them all.
+        copies = config.train.batch.processes if room.device == MAIN_MEMORY else 1
+        level, text = judge_memory(forecast.bytes * copies, room, config.memory == "pause")
         return Finding(level=level, text=text)
     if config.model == EMBEDDED_MODEL:
         return Finding(level="note", text="The embedded model is prepared when the run starts.")

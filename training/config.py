@@ -113,6 +113,9 @@ class BatchConfig(Section):
     """Of weights and activations; `auto` is bf16 where the machine computes with it. Log-probabilities and the
     optimiser's state are float32 always."""
     gradient_checkpointing: bool = False
+    processes: int = Field(default=1, ge=1)
+    """Processes of this machine that share every step, one GPU each where there are any. Choose `tokens_per_step` at
+    least as many times as large as `tokens_per_pack`."""
 
 
 class BudgetConfig(Section):
@@ -179,6 +182,8 @@ class TrainConfig(Section):
                 f"batch.max_length ({self.batch.max_length}) is above batch.tokens_per_pack "
                 f"({self.batch.tokens_per_pack}): a longest sample would not fit into a pack"
             )
+        if self.method == "retroformer" and self.batch.processes > 1:
+            raise ValueError("method retroformer trains in one process: set batch.processes to 1")
         return self
 
     @property
@@ -239,6 +244,11 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def imitation_of(config: TrainConfig) -> TrainConfig:
+    """The same run as imitation only: what explore-train iterations begin with (Algorithm 1)."""
+    return TrainConfig.model_validate({**config.model_dump(exclude={"method"}), "method": "sft"})
 
 
 def parse_config(given: dict[str, Any], source: str = "the training config") -> TrainConfig:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import signal
 import threading
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -31,9 +32,11 @@ from training.config import Job, TrainConfig
 from training.folders import keep_newest, problem_of
 from training.lora import open_model, save_trained
 from training.optimiser import MasterAdamW
+from training.peers import ALONE, Peers
+from training.prepare import Prepared, prepare_rows
 from training.samples import Sample
 from training.schedule import Step, learning_rate, plan_steps, step_tokens
-from training.start import Prepared, check_samples, prepare_rows, score_rows
+from training.start import check_samples, score_rows
 from training.step import Row, accumulate_gradients
 
 
@@ -43,9 +46,12 @@ class LogMetrics(Protocol):
 
 
 ShouldStop = Callable[[], bool]
-PACE: Mapping[str, set[str]] = {"budget": {"checkpoint_every", "max_seconds"}}
+PACE: Mapping[str, set[str]] = {"budget": {"checkpoint_every", "max_seconds"}, "batch": {"processes"}}
 """Settings that change nothing about the steps that are taken."""
-LENGTH: Mapping[str, set[str]] = {"budget": {*PACE["budget"], "max_tokens"}, "batch": {"epochs"}}
+LENGTH: Mapping[str, set[str]] = {
+    "budget": {*PACE["budget"], "max_tokens"},
+    "batch": {*PACE["batch"], "epochs"},
+}
 """The same, with those that only say how many steps there are."""
 
 
@@ -70,20 +76,21 @@ def train_jobs(
     log: LogMetrics,
     should_stop: ShouldStop = lambda: False,
     last_logged: Mapping[Job, int] | None = None,
+    peers: Peers = ALONE,
 ) -> TrainOutcome:
     """Train every job of the config on fixed samples and publish `run_dir/adapters/JOB`.
 
     `last_logged` says which step of each job was logged last before a crash: earlier ones, computed again after the
-    checkpoint, are not logged twice. SIGTERM saves and ends like `should_stop`.
+    checkpoint, are not logged twice. SIGTERM saves and ends like `should_stop`. Of several `peers` the first logs,
+    saves, publishes and is asked whether to stop.
     Raises TrainingError (no data, ratio off, loss not a number, disk full), BadFile, BadInput, Refused.
     """
     prepared = {job: prepare_rows(samples, config, job) for job in config.jobs}
     outcome = TrainOutcome()
     with stop_on_sigterm(should_stop) as stopping:
         for job in config.jobs:
-            one = train_job(
-                config, job, prepared[job], model_dir, run_dir, log, stopping, (last_logged or {}).get(job, -1)
-            )
+            last = (last_logged or {}).get(job, -1)
+            one = train_job(config, job, prepared[job], model_dir, run_dir, log, stopping, last, peers)
             outcome = TrainOutcome(
                 artefacts={**outcome.artefacts, **one.artefacts},
                 steps=outcome.steps + one.steps,
@@ -105,42 +112,44 @@ def train_job(
     log: LogMetrics,
     should_stop: ShouldStop,
     last_logged: int = -1,
+    peers: Peers = ALONE,
 ) -> TrainOutcome:
     """Train one adapter (or all weights) and publish it; a job that was published before is not run again.
 
     The last state of an adapter stays in `run_dir/checkpoints/JOB`, so that a longer run can go on from it; that of
     all weights, three times as large as they are, does not.
     """
-    plan = plan_hash(config, prepared.samples)
-    published = run_dir / "adapters" / job
-    if problem_of(published) is None and json.loads((published / "training.json").read_text())["plan"] == plan:
+    plan, published = plan_hash(config, prepared.samples), run_dir / "adapters" / job
+    is_done = problem_of(published) is None and json.loads((published / "training.json").read_text())["plan"] == plan
+    peers.agree((plan, is_done))
+    if is_done:
         return TrainOutcome({job: published})
+    run, start_metrics = open_job(config, job, prepared, model_dir, run_dir / "checkpoints" / job, peers)
+    progress = resume(run.checkpoints, run.optimiser, plan, plan_hash(config, prepared.samples, LENGTH))
+    peers.agree(progress.step)
+    if progress.step == 0 and last_logged < 0:
+        first = {**prepared.metrics, **start_metrics}
+        log(0, {_metric_name(job, name): value for name, value in first.items()})
+    if peers.is_main:
+        write_plan(run_dir / "plan" / f"{job}.json", prepared.samples, run.steps)
+    progress, was_stopped = run.go(progress, log, should_stop, last_logged)
+    if not was_stopped and peers.is_main:
+        run.publish(progress, model_dir, published)
+    artefacts = {} if was_stopped else {job: published}
+    return TrainOutcome(artefacts, progress.step, progress.tokens, progress.seconds, was_stopped)
+
+
+def open_job(
+    config: TrainConfig, job: Job, prepared: Prepared, model_dir: Path, checkpoints: Path, peers: Peers
+) -> tuple[JobRun, dict[str, float]]:
+    """A job before its first step, and what is known of its start. Raises as `score_rows` and `open_model` do."""
     torch.manual_seed(config.seed)
     start = config.start_adapters.get(job)
     model = open_model(model_dir, config, Path(start) if start else None)
     check_samples(model, prepared.samples, config)
-    rows, start_metrics = score_rows(model, prepared.samples, config)
-    optimiser = MasterAdamW(model, config.optimiser)
-    progress = resume(run_dir / "checkpoints" / job, optimiser, plan, plan_hash(config, prepared.samples, LENGTH))
-    if progress.step == 0 and last_logged < 0:
-        first = {**prepared.metrics, **start_metrics}
-        log(0, {_metric_name(job, name): value for name, value in first.items()})
-    run = JobRun(
-        config, job, model, optimiser, rows, plan_steps(prepared.samples, config), run_dir / "checkpoints" / job
-    )
-    write_plan(run_dir / "plan" / f"{job}.json", prepared.samples, run.steps)
-    progress, was_stopped = run.go(progress, log, should_stop, last_logged)
-    if was_stopped:
-        return TrainOutcome({}, progress.step, progress.tokens, progress.seconds, was_stopped=True)
-    if config.lora.enabled:
-        save_checkpoint(run.checkpoints, optimiser, progress)
-        keep_newest(run.checkpoints, "step", 1)
-    save_trained(
-        model, model_dir, published, {**asdict(progress), "job": job, "config": config.model_dump(mode="json")}
-    )
-    if not config.lora.enabled:
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
-    return TrainOutcome({job: published}, progress.step, progress.tokens, progress.seconds)
+    rows, metrics = score_rows(model, prepared.samples, config, peers)
+    optimiser, steps = MasterAdamW(model, config.optimiser), plan_steps(prepared.samples, config)
+    return JobRun(config, job, model, optimiser, rows, steps, checkpoints, peers), metrics
 
 
 @dataclass
@@ -154,20 +163,21 @@ class JobRun:
     rows: Sequence[Row]
     steps: Sequence[Step]
     checkpoints: Path
+    peers: Peers = ALONE
 
     def go(
         self, progress: Progress, log: LogMetrics, should_stop: ShouldStop, last_logged: int = -1
     ) -> tuple[Progress, bool]:
         """Run the remaining steps; returns where it got to and whether it was told to stop."""
-        budget = self.config.budget
         started, earlier = time.monotonic(), progress.seconds
         first = progress.step
         self.model.train()
         while progress.step < len(self.steps):
-            if should_stop():
-                save_checkpoint(self.checkpoints, self.optimiser, progress)
+            order = self.peers.gather(self._order(progress, should_stop))[0]
+            if order == "stop":
+                self._save(progress)
                 return progress, True
-            if budget.max_seconds is not None and progress.seconds >= budget.max_seconds:
+            if order == "end":
                 break
             metrics = self._take_step(progress)
             tokens = progress.tokens + step_tokens(self.steps[progress.step], [row.sample for row in self.rows])
@@ -180,29 +190,52 @@ class JobRun:
                 log(progress.step, {_metric_name(self.job, name): value for name, value in metrics.items()})
             if progress.step % heap.STEPS == 0:
                 heap.return_freed_memory()
-            if progress.step % budget.checkpoint_every == 0:
-                save_checkpoint(self.checkpoints, self.optimiser, progress)
+            if progress.step % self.config.budget.checkpoint_every == 0:
+                self._save(progress)
         return progress, False
+
+    def publish(self, progress: Progress, model_dir: Path, folder: Path) -> None:
+        """Make the trained adapter or weights of the finished job `folder`."""
+        is_lora = self.config.lora.enabled
+        if is_lora:
+            self._save(progress)
+            keep_newest(self.checkpoints, "step", 1)
+        facts = {**asdict(progress), "job": self.job, "config": self.config.model_dump(mode="json")}
+        save_trained(self.model, model_dir, folder, facts)
+        if not is_lora:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _order(self, progress: Progress, should_stop: ShouldStop) -> Literal["go", "stop", "end"]:
+        limit = self.config.budget.max_seconds
+        if should_stop():
+            return "stop"
+        return "end" if limit is not None and progress.seconds >= limit else "go"
+
+    def _save(self, progress: Progress) -> Path:
+        """The checkpoint of a step, written by one process for all."""
+        if self.peers.is_main:
+            save_checkpoint(self.checkpoints, self.optimiser, progress)
+        return self.checkpoints / f"step-{progress.step}"
 
     def _take_step(self, progress: Progress) -> dict[str, float]:
         number = progress.step
         # Each step has its own random stream, so that a resumed run draws the same dropout.
-        torch.manual_seed(int.from_bytes(hashlib.sha256(f"{self.config.seed}/{number}".encode()).digest()[:7], "big"))
+        stream = f"{self.config.seed}/{number}" + (f"/{self.peers.index}" if self.peers.index else "")
+        torch.manual_seed(int.from_bytes(hashlib.sha256(stream.encode()).digest()[:7], "big"))
         rows = [self.rows[i] for i in self.steps[number]]
         rate = learning_rate(number, len(self.steps), self.config.optimiser)
         is_detailed = number % self.config.budget.diagnostics_every == 0
         try:
-            metrics = accumulate_gradients(self.model, self.optimiser, rows, self.config, is_detailed=is_detailed)
+            metrics = accumulate_gradients(self.model, self.optimiser, rows, self.config, is_detailed, self.peers)
             norm = self.optimiser.step(rate)
-            if norm != norm or norm == float("inf"):
+            if not math.isfinite(norm):
                 raise TrainingError(
                     f"the gradient's norm is {norm} on samples {', '.join(r.sample.id for r in rows[:5])}"
                 )
         except TrainingError as error:
-            saved = save_checkpoint(self.checkpoints, self.optimiser, progress)
             raise TrainingError(
                 f"Training stopped at step {number + 1} of {len(self.steps)}: {error}. The last good state is "
-                f"{saved}. Look at these samples, or lower optimiser.learning_rate."
+                f"{self._save(progress)}. Look at these samples, or lower optimiser.learning_rate."
             ) from error
         metrics |= {"learning_rate": rate, "gradient_norm": norm}
         metrics["sample_age"] = sum(row.sample.age for row in rows) / len(rows)

@@ -6,8 +6,8 @@ float32 master copy. Adapters are PEFT folders of safetensors with `manifest.jso
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +24,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from data.errors import BadFile, BadInput
 from training.attention import use_packed_attention
+from training.bases import BASE_FILE, check_adapter, fingerprint, is_adapter
 from training.config import BatchConfig, LoraConfig, TrainConfig
-from training.folders import problem_of, publish, refuse_pickles
+from training.folders import publish
 from training.fused_lora import use_fused_layers
 
-ADAPTER_FILE = "adapter_config.json"
-BASE_FILE = "base_model.json"
-"""Beside the adapter: the base's fingerprint, so that an adapter of another base is refused."""
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab.*",
+    "merges.txt",
+)
 
 
 def training_dtype(batch: BatchConfig) -> torch.dtype:
@@ -44,19 +50,17 @@ def training_dtype(batch: BatchConfig) -> torch.dtype:
 def open_model(model_dir: Path, config: TrainConfig, start: Path | None = None) -> nn.Module:
     """The model of one training job, with packed attention, trainable parameters set, on the GPU if there is one.
 
-    `start` is a LoRA adapter to go on with, or full weights that take the base's place.
-    Raises BadFile when a folder is not what it should be, BadInput when an adapter belongs to another base.
+    `start` is a LoRA adapter to go on with (merged first where all weights are trained), or full weights that take
+    the base's place. Raises BadFile when a folder is not what it should be, BadInput when `start` belongs to another
+    base, or holds full weights that an adapter would be trained on.
     """
     dtype = training_dtype(config.batch)
-    is_adapter = start is not None and (start / ADAPTER_FILE).exists()
-    base = _load_base(start if start is not None and not is_adapter else model_dir, dtype)
-    model: nn.Module = base
-    if is_adapter and start is not None:
+    if start is not None:
         check_adapter(start, model_dir)
-        model = _load_adapter(base, start, config.lora.dropout)
-    elif config.lora.enabled:
-        with _quiet_peft():
-            model = get_peft_model(base, use_fused_layers(_peft_config(config.lora, model_dir)))
+    if config.lora.enabled:
+        base, model = _open_adapter(model_dir, config, start, dtype)
+    else:
+        base = model = _open_weights(model_dir, start, dtype)
     model.to(dtype)
     use_packed_attention(base)
     if config.batch.gradient_checkpointing:
@@ -65,21 +69,13 @@ def open_model(model_dir: Path, config: TrainConfig, start: Path | None = None) 
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def fingerprint(model_dir: Path) -> str:
-    """SHA-256 over the model's config and the names and sizes of its weight files: enough to tell two bases apart."""
-    digest = hashlib.sha256((model_dir / "config.json").read_bytes())
-    for path in sorted(model_dir.glob("*.safetensors")):
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        with path.open("rb") as stream:
-            digest.update(stream.read(1 << 20))
-    return digest.hexdigest()
-
-
 def save_trained(model: nn.Module, model_dir: Path, folder: Path, facts: dict[str, Any]) -> Path:
     """Publish the trained adapter (or full weights) as `folder`; `facts` go into its `training.json`."""
 
     def write(temporary: Path) -> None:
         model.save_pretrained(temporary, safe_serialization=True)  # type: ignore[operator]
+        if not isinstance(model, PeftModel):
+            _copy_tokenizer(model_dir, temporary)
         (temporary / BASE_FILE).write_text(
             json.dumps({"fingerprint": fingerprint(model_dir), "path": str(model_dir)})
         )
@@ -88,22 +84,36 @@ def save_trained(model: nn.Module, model_dir: Path, folder: Path, facts: dict[st
     return publish(folder, write)
 
 
-def check_adapter(folder: Path, model_dir: Path) -> None:
-    """Refuse an adapter that is damaged, pickled or made for another base model.
-
-    Raises BadFile or BadInput. An adapter without our fingerprint is checked by its shapes when it is loaded.
-    """
-    refuse_pickles(folder)
-    if (folder / "manifest.json").exists() and (problem := problem_of(folder)):
-        raise BadFile(f"The adapter {folder} is damaged: {problem}.")
-    if not (folder / BASE_FILE).exists():
-        return
-    recorded = json.loads((folder / BASE_FILE).read_text())
-    if recorded.get("fingerprint") != fingerprint(model_dir):
+def _open_adapter(
+    model_dir: Path, config: TrainConfig, start: Path | None, dtype: torch.dtype
+) -> tuple[Any, nn.Module]:
+    """The base and the model with its adapter, a new one or the one to go on with."""
+    if start is not None and not is_adapter(start):
         raise BadInput(
-            f"The adapter {folder} was trained on another base model ({recorded.get('path')}), not on {model_dir}. "
-            "Start from that base, or leave start_adapters empty."
+            f"{start} holds full weights, and an adapter trained on them would not fit {model_dir}. Set "
+            "lora.enabled = false to train all weights further, or name that folder as the model."
         )
+    base = _load_base(model_dir, dtype)
+    if start is not None:
+        return base, _load_adapter(base, start, config.lora.dropout)
+    with _quiet_peft():
+        return base, get_peft_model(base, use_fused_layers(_peft_config(config.lora, model_dir)))
+
+
+def _open_weights(model_dir: Path, start: Path | None, dtype: torch.dtype) -> Any:
+    """All weights to train: the base's, those of `start`, or the base's with the adapter of `start` merged in."""
+    if start is None or not is_adapter(start):
+        return _load_base(start or model_dir, dtype)
+    # Merged in float32, as the embedded engine does: a small update added to bf16 weights would lose much of it.
+    merged = _merge_adapter(_load_base(model_dir, torch.float32), start)
+    return merged.requires_grad_(requires_grad=True)
+
+
+def _copy_tokenizer(model_dir: Path, folder: Path) -> None:
+    """Lay the base's tokenizer beside full weights, so that the folder is a model that can be served by itself."""
+    for pattern in TOKENIZER_FILES:
+        for path in model_dir.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
 
 
 def _load_base(folder: Path, dtype: torch.dtype) -> Any:
@@ -120,18 +130,29 @@ def _load_base(folder: Path, dtype: torch.dtype) -> Any:
 
 def _load_adapter(base: Any, folder: Path, dropout: float) -> nn.Module:
     """The adapter keeps its rank and targets; dropout is this run's, or its noise would get into the ratio."""
+    with _fitting(folder):
+        saved = PeftConfig.from_pretrained(str(folder))
+        saved.lora_dropout = dropout
+        return PeftModel.from_pretrained(
+            base, folder, config=use_fused_layers(saved), is_trainable=True, autocast_adapter_dtype=False
+        )
+
+
+def _merge_adapter(base: Any, folder: Path) -> Any:
+    with _fitting(folder):
+        return PeftModel.from_pretrained(base, folder).merge_and_unload()
+
+
+@contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """Say whose adapter it is when it does not fit the base."""
     try:
         with _quiet_peft():
-            saved = PeftConfig.from_pretrained(str(folder))
-            saved.lora_dropout = dropout
-            adapted = PeftModel.from_pretrained(
-                base, folder, config=use_fused_layers(saved), is_trainable=True, autocast_adapter_dtype=False
-            )
+            yield
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise BadInput(
             f"The adapter {folder} does not fit the base model, so it was made for another one: {str(error)[:300]}"
         ) from error
-    return adapted
 
 
 def _peft_config(lora: LoraConfig, model_dir: Path) -> PeftLoraConfig:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import BadFile
 from training.config import OptimiserConfig
+from training.peers import Peers
 
 
 class MasterAdamW:
@@ -37,6 +38,12 @@ class MasterAdamW:
     def add_gradient(self, name: str, gradient: Tensor) -> None:
         master = self.masters[name]
         master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
+
+    def add_up(self, peers: Peers) -> None:
+        """Give every process the sum of what all of them have collected."""
+        if peers.count > 1:
+            for master in self.masters.values():
+                master.grad = peers.add_up(torch.zeros_like(master) if master.grad is None else master.grad)
 
     def step(self, learning_rate: float) -> float:
         """Take one step with the collected gradients and clear them; return their norm before clipping.

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from data.errors import TrainingError
 from training.checkpoint import resume, save_checkpoint
 from training.config import CreditConfig, TrainConfig
 from training.credit import rate_reflections, reward_summary, subtract_baseline, whiten
@@ -29,10 +28,11 @@ from training.forward import score
 from training.loop import LogMetrics, ShouldStop, TrainOutcome, plan_hash, stop_on_sigterm, train_job
 from training.lora import open_model, save_trained
 from training.optimiser import MasterAdamW
+from training.prepare import Prepared, select_rated
 from training.reward_model import RewardModel, fit_reward_model, score_reflections
-from training.samples import Sample, clean
+from training.samples import Sample
 from training.sampling import Prompt, Sampler, sample_completions
-from training.start import Prepared, align, check_samples
+from training.start import align, check_samples
 from training.step import Row, accumulate_gradients
 
 
@@ -82,26 +82,6 @@ def train_retroformer(
     return TrainOutcome({"reflector": published}, stage.steps + ppo.progress.step, stage.tokens + tokens, seconds)
 
 
-def select_rated(samples: Sequence[Sample], config: TrainConfig) -> tuple[list[Sample], list[Sample]]:
-    """Rated reflections, and the positive ones with all expert reflections as demonstrations."""
-    cleaned = clean([s for s in samples if s.role == "reflector"], config.batch.max_length).samples
-    rated = [sample for sample in cleaned if sample.rl_weight > 0]
-    if not rated:
-        raise TrainingError("Method retroformer needs rated reflections (followed by another trial): there are none.")
-    positives = [
-        replace(sample, il_weight=1.0, rl_weight=0.0, old_logprobs=None)
-        for sample, rating in zip(rated, rate_reflections(rated), strict=True)
-        if rating > config.retroformer.min_rating
-    ]
-    positives += [sample for sample in cleaned if sample.il_weight > 0]
-    if not positives:
-        raise TrainingError(
-            f"None of the {len(rated)} reflections has a rating above {config.retroformer.min_rating:g}, so there is "
-            "nothing to imitate. Collect more, add expert reflections, or lower retroformer.min_rating."
-        )
-    return rated, positives
-
-
 class Ppo:
     """Iterations of sample, score, step. One optimiser step an iteration and epoch of `batch.epochs`."""
 
@@ -142,7 +122,7 @@ class Ppo:
         rows, metrics = self.explore(number)
         self.model.train()
         for epoch in range(self.config.batch.epochs):
-            metrics |= accumulate_gradients(self.model, self.optimiser, rows, self.config, is_detailed=epoch == 0)
+            metrics |= accumulate_gradients(self.model, self.optimiser, rows, self.config, epoch == 0)
             metrics["gradient_norm"] = self.optimiser.step(self.config.optimiser.learning_rate)
         return metrics, self.config.batch.epochs * sum(len(row.sample.input_ids) for row in rows)
 

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data.errors import TrainingError
 from training.config import TrainConfig
 from training.credit import preference_pairs
 from training.folders import problem_of, publish
@@ -20,6 +19,7 @@ from training.lora import open_model
 from training.losses import pairwise_reward_loss, regression_reward_loss
 from training.optimiser import MasterAdamW
 from training.packing import make_pack, plan_packs
+from training.prepare import check_ratings
 from training.samples import Sample
 
 
@@ -60,21 +60,30 @@ def fit_reward_model(
 
     Returns the model and its metrics. Raises TrainingError when all ratings are equal.
     """
-    if len(set(ratings)) < 2:
-        raise TrainingError(
-            f"All {len(ratings)} reflections have the rating {ratings[0]:g}: a reward model has nothing to tell "
-            "apart. Collect reflections that helped and some that did not."
-        )
+    check_ratings(ratings)
     torch.manual_seed(config.seed)
     reward_model = RewardModel(open_model(model_dir, config))
     if problem_of(folder) is None:
-        trained = {name: p for name, p in reward_model.named_parameters() if p.requires_grad}
-        for name, tensor in load_file(folder / "reward_model.safetensors").items():
-            trained[name].data.copy_(tensor)
-        metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
-        return reward_model, metrics
-    optimiser = MasterAdamW(reward_model, config.optimiser)
+        return reward_model, _load(reward_model, folder)
     pairs = preference_pairs(ratings, [sample.group for sample in samples])
+    loss = _fit(reward_model, config, samples, ratings, pairs)
+    metrics = {"reward_model_loss": loss, "reward_model_pairs": float(len(pairs))}
+    if pairs:
+        predicted = score_reflections(reward_model, samples, config.batch.tokens_per_pack)
+        metrics["reward_model_accuracy"] = sum(predicted[a] > predicted[b] for a, b in pairs) / len(pairs)
+    _save(reward_model, metrics, folder)
+    return reward_model, metrics
+
+
+def _fit(
+    reward_model: RewardModel,
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    ratings: Sequence[float],
+    pairs: Sequence[tuple[int, int]],
+) -> float:
+    """Train on the pairs, or on the ratings where the config says so or there are none; the last batch's loss."""
+    optimiser = MasterAdamW(reward_model, config.optimiser)
     is_pairwise = config.retroformer.reward_loss == "pairwise" and bool(pairs)
     units: list[tuple[int, ...]] = list(pairs) if is_pairwise else [(i,) for i in range(len(samples))]
     targets = torch.tensor(ratings)
@@ -92,18 +101,25 @@ def fit_reward_model(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.collect()
             optimiser.step(config.optimiser.learning_rate)
-    predicted = score_reflections(reward_model, samples, config.batch.tokens_per_pack)
-    metrics = {"reward_model_loss": loss.item(), "reward_model_pairs": float(len(pairs))}
-    if pairs:
-        metrics["reward_model_accuracy"] = sum(predicted[a] > predicted[b] for a, b in pairs) / len(pairs)
+    return loss.item()
 
+
+def _save(reward_model: RewardModel, metrics: dict[str, float], folder: Path) -> None:
     def write(temporary: Path) -> None:
         tensors = {n: p.detach().cpu().contiguous() for n, p in reward_model.named_parameters() if p.requires_grad}
         save_file(tensors, temporary / "reward_model.safetensors")
         (temporary / "metrics.json").write_text(json.dumps(metrics))
 
     publish(folder, write)
-    return reward_model, metrics
+
+
+def _load(reward_model: RewardModel, folder: Path) -> dict[str, float]:
+    """Take over published weights; returns their metrics."""
+    trained = {name: p for name, p in reward_model.named_parameters() if p.requires_grad}
+    for name, tensor in load_file(folder / "reward_model.safetensors").items():
+        trained[name].data.copy_(tensor)
+    metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+    return metrics
 
 
 def _batches(units: Sequence[tuple[int, ...]], samples: Sequence[Sample], tokens: int) -> list[list[tuple[int, ...]]]:

@@ -1,47 +1,23 @@
-"""What happens before the first step: rows are cleaned, chosen, weighed, scored where needed, and checked."""
+"""What happens between rows and the first step: they are checked against the model and scored where needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from data.errors import TrainingError
-from training.config import Job, Role, TrainConfig
-from training.credit import reward_summary, rows_for_method, sample_reward
+from training.config import TrainConfig
 from training.forward import causal_lm, score
 from training.packing import policy_positions
-from training.samples import Sample, SampleCounts, check_vocabulary, clean
+from training.peers import ALONE, Peers
+from training.samples import Sample, check_vocabulary
 from training.step import Row
 
 CHECKED_SAMPLES = 64
 """Fresh samples that the step-0 check scores."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a job trains on."""
-
-    samples: list[Sample]
-    metrics: dict[str, float]
-
-
-def prepare_rows(samples: Sequence[Sample], config: TrainConfig, job: Job) -> Prepared:
-    """Clean, choose and weigh one job's samples. Raises TrainingError when nothing is left."""
-    roles: tuple[Role, ...] = config.roles if job == "both" else (job,)
-    own = config.model_copy(update={"roles": roles})
-    cleaned = clean([s for s in samples if s.role in roles], config.batch.max_length, config.loss.tokens)
-    if not samples:
-        raise TrainingError("The dataset is empty: there is not one trial or reflection to train on.")
-    if cleaned.counts.oversize and not cleaned.samples:
-        raise TrainingError(
-            f"All {cleaned.counts.oversize} samples have more policy tokens than batch.max_length "
-            f"({config.batch.max_length}): raise it (and batch.tokens_per_pack)."
-        )
-    rows = rows_for_method(cleaned.samples, own)
-    return Prepared(rows, _data_metrics(rows, cleaned.counts, config, job))
 
 
 def check_samples(model: nn.Module, samples: Sequence[Sample], config: TrainConfig) -> None:
@@ -58,7 +34,7 @@ def check_samples(model: nn.Module, samples: Sequence[Sample], config: TrainConf
 
 
 def score_rows(
-    model: nn.Module, samples: Sequence[Sample], config: TrainConfig
+    model: nn.Module, samples: Sequence[Sample], config: TrainConfig, peers: Peers = ALONE
 ) -> tuple[list[Row], dict[str, float]]:
     """Fill in log-probabilities that only the starting weights can give, and check the recorded ones against them.
 
@@ -78,8 +54,7 @@ def score_rows(
     fresh = [i for i in rl_rows if samples[i].age == 0 and samples[i].old_logprobs is not None]
     checked = fresh[:: max(len(fresh) // CHECKED_SAMPLES, 1)]
     wanted = rl_rows if config.loss.kl_coefficient > 0 else sorted({*missing, *checked})
-    scores = score(model, [samples[i] for i in wanted], config.batch.tokens_per_pack) if wanted else []
-    scored = dict(zip(wanted, scores, strict=True))
+    scored = _score_together(model, {i: samples[i] for i in wanted}, config.batch.tokens_per_pack, peers)
     metrics = {}
     if checked:
         gap = mean_log_ratio([samples[i] for i in checked], [scored[i] for i in checked])
@@ -100,6 +75,16 @@ def score_rows(
     return rows, metrics
 
 
+def _score_together(
+    model: nn.Module, samples: Mapping[int, Sample], tokens_per_pack: int, peers: Peers
+) -> dict[int, torch.Tensor]:
+    """Log-probabilities of every sample by its key; each process computes a part of them."""
+    keys = list(samples)
+    mine = [keys[i] for i in peers.share([len(sample.input_ids) for sample in samples.values()])]
+    scores = score(model, [samples[key] for key in mine], tokens_per_pack)
+    return {key: found for part in peers.gather(dict(zip(mine, scores, strict=True))) for key, found in part.items()}
+
+
 def mean_log_ratio(samples: Sequence[Sample], scores: Sequence[torch.Tensor]) -> float:
     """Mean |log p_now − log p_recorded| over all policy tokens, in nats."""
     gaps = []
@@ -116,18 +101,3 @@ def align(sample: Sample, logprobs: Sequence[float]) -> tuple[float, ...]:
     for position, logprob in zip(policy_positions(sample), logprobs, strict=True):
         aligned[position] = logprob
     return tuple(aligned)
-
-
-def _data_metrics(rows: Sequence[Sample], counts: SampleCounts, config: TrainConfig, job: Job) -> dict[str, float]:
-    metrics = {f"data/{name}": float(value) for name, value in asdict(counts).items()}
-    tokens = sum(len(sample.input_ids) for sample in rows)
-    metrics["data/policy_token_share"] = sum(sample.policy_tokens for sample in rows) / tokens
-    for role in config.roles if job == "both" else (job,):
-        own = [sample for sample in rows if sample.role == role]
-        metrics[f"{role}/token_share"] = sum(len(sample.input_ids) for sample in own) / tokens
-        sampled = [sample for sample in own if sample.rl_weight > 0]
-        rewards = reward_summary([sample_reward(sample, config.credit) for sample in sampled])
-        advantages = reward_summary([sample.advantages[-1] for sample in sampled if sample.advantages])
-        metrics |= {f"{role}/reward/{name}": value for name, value in rewards.items()}
-        metrics |= {f"{role}/advantage/{name}": value for name, value in advantages.items()}
-    return metrics

@@ -17,6 +17,7 @@ from training.forward import entropy, head_of, hidden_states, token_logprobs
 from training.losses import LossParts, TokenTerms, joint_loss, token_weights
 from training.optimiser import MasterAdamW
 from training.packing import Pack, make_pack, plan_packs, policy_positions
+from training.peers import ALONE, Peers
 from training.samples import Sample
 
 ENTROPY_TOKENS = 256
@@ -34,46 +35,115 @@ class Row:
 
 @dataclass
 class StepSums:
-    """Metrics of a step while its packs go by."""
+    """Metrics of a step while its packs go by, in one process."""
 
     metrics: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     logprobs: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     old_logprobs: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     advantages: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    entropy: float | None = None
+    problem: str | None = None
+    """Why the step cannot be taken."""
+
+    def add(self, other: StepSums) -> None:
+        """Take in what another process has seen."""
+        for name, value in other.metrics.items():
+            self.metrics[name] += value
+        for mine, theirs in (
+            (self.logprobs, other.logprobs),
+            (self.old_logprobs, other.old_logprobs),
+            (self.advantages, other.advantages),
+        ):
+            for role, tensors in theirs.items():
+                mine[role] += tensors
+        self.entropy = other.entropy if self.entropy is None else self.entropy
+        self.problem = self.problem or other.problem
+
+
+class SplitGradients:
+    """The RL (with KL) and the imitation gradient of a detailed step, kept apart."""
+
+    def __init__(self, optimiser: MasterAdamW) -> None:
+        self._optimiser = optimiser
+        self._sums = {name: [torch.zeros_like(p) for p in optimiser.parameters.values()] for name in ("rl", "il")}
+
+    def add(self, parts: LossParts) -> None:
+        """Collect both of one pack into the optimiser."""
+        parameters = self._optimiser.parameters
+        for name, loss in (("rl", parts.rl + parts.kl), ("il", parts.il)):
+            found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=name == "rl", allow_unused=True)
+            for key, gradient, total in zip(parameters, found, self._sums[name], strict=True):
+                if gradient is not None:
+                    self._optimiser.add_gradient(key, gradient.clone())
+                    total += gradient
+
+    def metrics(self, peers: Peers) -> dict[str, float]:
+        """Norms of both over all processes, and the cosine between them."""
+        rl, il = ([peers.add_up(total) for total in self._sums[name]] for name in ("rl", "il"))
+        return gradient_metrics(rl, il)
 
 
 def accumulate_gradients(
-    model: nn.Module, optimiser: MasterAdamW, rows: Sequence[Row], config: TrainConfig, *, is_detailed: bool
+    model: nn.Module,
+    optimiser: MasterAdamW,
+    rows: Sequence[Row],
+    config: TrainConfig,
+    is_detailed: bool,
+    peers: Peers = ALONE,
 ) -> dict[str, float]:
     """Collect the gradients of one step into the optimiser; return its metrics, named `role/what`.
 
-    A detailed step also takes the RL and the imitation gradient apart, and measures entropy.
-    Raises TrainingError when a loss is not a number.
+    A detailed step also takes the RL and the imitation gradient apart, and measures entropy. Each of several
+    processes works on a part of the rows, weighed by the denominators of all, and ends up with the same sums.
+    Raises TrainingError, in every process, when a loss is not a number.
     """
     samples = [row.sample for row in rows]
     weights = token_weights(samples, config.loss)
+    mine = peers.share([len(sample.input_ids) for sample in samples])
+    own, split = StepSums(), SplitGradients(optimiser) if is_detailed else None
+    for packed in plan_packs([len(samples[i].input_ids) for i in mine], config.batch.tokens_per_pack):
+        _add_pack(model, optimiser, make_pack(samples, [mine[i] for i in packed]), rows, weights, config, own, split)
+        if own.problem:
+            break
     sums = StepSums()
-    split: dict[str, list[Tensor]] = {}
-    for packed in plan_packs([len(sample.input_ids) for sample in samples], config.batch.tokens_per_pack):
-        pack = make_pack(samples, packed)
-        states = hidden_states(model, pack)
-        device = states.device
-        predicting = states[pack.predictors.to(device)]
-        logprobs = token_logprobs(predicting, head_of(model), pack.targets.to(device))
-        terms = token_terms(pack, rows, weights, device)
-        parts = joint_loss(logprobs, terms, config.loss)
-        if not math.isfinite(parts.total.item()):
-            raise TrainingError(f"the loss is {parts.total.item()} on samples {_names(samples)}")
-        if is_detailed:
-            _add_split_gradients(optimiser, parts, split)
-            if "entropy" not in sums.metrics:
-                sums.metrics["entropy"] = entropy(predicting[:ENTROPY_TOKENS].detach(), head_of(model)).mean().item()
-        else:
-            parts.total.backward()  # type: ignore[no-untyped-call]
-            optimiser.collect()
-        _add_sums(sums, pack, rows, terms, logprobs.detach(), config.loss)
-    metrics = dict(sums.metrics) | (gradient_metrics(split["rl"], split["il"]) if split else {})
-    return metrics | _role_metrics(sums, config.loss.epsilon, is_detailed)
+    for part in peers.gather(own):
+        sums.add(part)
+    if sums.problem:
+        raise TrainingError(f"{sums.problem} on samples {_names(samples)}")
+    optimiser.add_up(peers)
+    entropy_metric = {} if sums.entropy is None else {"entropy": sums.entropy}
+    gradients = split.metrics(peers) if split is not None else {}
+    return dict(sums.metrics) | entropy_metric | gradients | _role_metrics(sums, config.loss.epsilon, is_detailed)
+
+
+def _add_pack(
+    model: nn.Module,
+    optimiser: MasterAdamW,
+    pack: Pack,
+    rows: Sequence[Row],
+    weights: Sequence[tuple[float, float]],
+    config: TrainConfig,
+    sums: StepSums,
+    split: SplitGradients | None,
+) -> None:
+    """Take one pack through the model and back; a loss that is no number is noted as the problem of `sums`."""
+    states = hidden_states(model, pack)
+    device = states.device
+    predicting = states[pack.predictors.to(device)]
+    logprobs = token_logprobs(predicting, head_of(model), pack.targets.to(device))
+    terms = token_terms(pack, rows, weights, device)
+    parts = joint_loss(logprobs, terms, config.loss)
+    if not math.isfinite(parts.total.item()):
+        sums.problem = f"the loss is {parts.total.item()}"
+        return
+    if split is None:
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        optimiser.collect()
+    else:
+        split.add(parts)
+        if sums.entropy is None:
+            sums.entropy = entropy(predicting[:ENTROPY_TOKENS].detach(), head_of(model)).mean().item()
+    _add_sums(sums, pack, rows, terms, logprobs.detach(), config.loss)
 
 
 def token_terms(
@@ -102,18 +172,6 @@ def token_terms(
         rl_weights=torch.tensor(rl, dtype=torch.float32, device=device),
         reference_logprobs=torch.cat(references).to(device) if has_reference else None,
     )
-
-
-def _add_split_gradients(optimiser: MasterAdamW, parts: LossParts, split: dict[str, list[Tensor]]) -> None:
-    """Collect the RL (with KL) and the imitation gradient, and keep their sums apart."""
-    parameters = list(optimiser.parameters.values())
-    for name, loss in (("rl", parts.rl + parts.kl), ("il", parts.il)):
-        found = torch.autograd.grad(loss, parameters, retain_graph=name == "rl", allow_unused=True)
-        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-        for key, gradient in zip(optimiser.parameters, gradients, strict=True):
-            optimiser.add_gradient(key, gradient.clone())
-        earlier = split.get(name)
-        split[name] = gradients if earlier is None else [a + b for a, b in zip(earlier, gradients, strict=True)]
 
 
 def _add_sums(

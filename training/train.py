@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from training.config import Job, TrainConfig
+from training.data_parallel import train_in_parallel
 from training.loop import LogMetrics, ShouldStop, TrainOutcome, train_jobs
 from training.retroformer import train_retroformer
 from training.samples import Sample
@@ -30,4 +31,6 @@ def train(
     if config.method == "retroformer":
         last = (last_logged or {}).get("reflector", -1)
         return train_retroformer(config, samples, model_dir, run_dir, log, should_stop, last)
+    if config.batch.processes > 1:
+        return train_in_parallel(config, samples, model_dir, run_dir, log, should_stop, last_logged)
     return train_jobs(config, samples, model_dir, run_dir, log, should_stop, last_logged)

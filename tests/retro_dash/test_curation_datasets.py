@@ -20,7 +20,8 @@ from retro_dash.evaluators import parse_evaluator
 from retro_dash.exporting import export
 from retro_dash.labels import LabelRequest
 from retro_dash.training_view import final_values, training_view
-from training.samples import Segment, demonstration_samples, reflection_samples
+from training.episodes import demonstration_samples, reflection_samples
+from training.samples import Segment
 
 
 def label(name: str, value: object, on: LabelTarget | None = None, annotator: str = "kim", id_: str = "l") -> Label:

@@ -136,35 +136,59 @@ def test_a_stopped_run_is_saved_and_cancelled_and_goes_on_later(
     check_complete(folder, unbroken)
 
 
-def kill_often(folder: RunFolder, kills: int, seed: int) -> int:
-    """Kill the worker up to `kills` times, each at another moment after it began; how often it was still at work."""
-    draw = random.Random(seed)
-    for killed in range(kills):
+LONG = {"batch": {"epochs": 16, "tokens_per_step": 800, "tokens_per_pack": 2048, "max_length": 1600}}
+
+
+@pytest.fixture(scope="module")
+def long_unbroken(home: Home) -> RunFolder:
+    folder = make_train_run(*home, **LONG)
+    assert work(folder) is RunState.FINISHED
+    return folder
+
+
+def kill_at_work(folder: RunFolder, kills: int, seed: int) -> None:
+    """Kill the worker so often, each time at another moment: while it begins, or when it has taken some more steps.
+
+    It is told by its steps and not by the clock when to die, so that no machine is too fast for all the kills.
+    """
+    draw, beginning = random.Random(seed), 0.0
+    for _ in range(kills):
+        begun, taken, started = len(states(folder)), sum_of_steps(folder), time.monotonic()
         worker = start_worker(folder)
-        begun = len(states(folder))
-        while worker.poll() is None and len(states(folder)) == begun:
+        while len(states(folder)) == begun:
+            assert worker.poll() is None, folder.log.read_text()
             time.sleep(0.01)
-        time.sleep(draw.random() * 2)
-        if worker.poll() is not None:
-            return killed
+        if beginning and draw.random() < 0.5:
+            time.sleep(max(0.0, started + beginning * draw.random() - time.monotonic()))
+        else:
+            more = draw.randrange(1, 4)
+            while sum_of_steps(folder) < taken + more:
+                assert worker.poll() is None, "the run was over before it was killed often enough"
+                time.sleep(0.01)
+            beginning = beginning or time.monotonic() - started
+            time.sleep(draw.random() * 0.05)
+        assert worker.poll() is None, "the run was over before it was killed often enough"
         worker.kill()
         worker.wait()
-    return kills
 
 
-def test_a_run_killed_at_any_moment_goes_on_without_a_gap(home: Home, unbroken: RunFolder) -> None:
-    folder = make_train_run(*home)
-    assert kill_often(folder, 3, seed=1) > 0
+def sum_of_steps(folder: RunFolder) -> int:
+    return sum(sum(logged_steps(folder, job).values()) for job in ("planner", "reflector"))
+
+
+def test_a_run_killed_at_any_moment_goes_on_without_a_gap(home: Home, long_unbroken: RunFolder) -> None:
+    folder = make_train_run(*home, **LONG)
+    kill_at_work(folder, 3, seed=1)
     assert work(folder) is RunState.FINISHED
-    check_complete(folder, unbroken)
+    check_complete(folder, long_unbroken)
 
 
 @pytest.mark.slow
-def test_up_to_twenty_kills_while_it_works_leave_no_gap_either(home: Home, unbroken: RunFolder) -> None:
-    folder = make_train_run(*home)
-    assert kill_often(folder, 20, seed=2) > 0
+def test_twenty_kills_while_it_works_leave_no_gap_either(home: Home, long_unbroken: RunFolder) -> None:
+    folder = make_train_run(*home, **LONG)
+    kill_at_work(folder, 20, seed=2)
     assert work(folder) is RunState.FINISHED
-    check_complete(folder, unbroken)
+    check_complete(folder, long_unbroken)
 
 
 # -- explore and train --------------------------------------------------------------------------------------------

@@ -26,12 +26,13 @@ from retro_dash.agent.memory import memory, trial_messages
 from retro_dash.agent.policy import ExpertPolicy, Policy
 from retro_dash.agent.prompts import reflector_messages
 from retro_dash.agent.reply import format_reply
+from retro_dash.local_tokenizer import LocalTokenizer
 from retro_dash.scores import Interval, Scores, compare, score
 from retro_dash.serving.local import LocalEngine
 from retro_dash.serving.scheduler import Limits as EngineLimits
-from retro_dash.training_run import LocalTokenizer
 from training.config import parse_config
-from training.samples import Sample, demonstration_samples, sampled_samples
+from training.episodes import demonstration_samples, sampled_samples
+from training.samples import Sample
 from training.tiny import create_model
 from training.train import train
 

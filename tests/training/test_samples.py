@@ -9,18 +9,8 @@ import pytest
 
 from data.errors import TrainingError
 from data.types import Completion, Episode, Reflection, StopReason, Task, Trial, Turn
-from training.samples import (
-    Sample,
-    Segment,
-    all_output_tokens,
-    check_vocabulary,
-    clean,
-    demonstration_samples,
-    reflection_samples,
-    sampled_samples,
-    trial_samples,
-    truncate,
-)
+from training.episodes import demonstration_samples, reflection_samples, sampled_samples, trial_samples
+from training.samples import Sample, Segment, all_output_tokens, check_vocabulary, clean, truncate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -164,6 +164,8 @@ def take_runs(size: str) -> None:
     wait_for("Solved so far")
     save("train-evaluation", size)
     press("5")
+    wait_for("Nothing trains", "planner@")
+    press("End")
     wait_for("ships with Retro Dash")
     save("serving", size)
     press("6")

@@ -62,13 +62,15 @@ def charts_of(kind: str, config: Mapping[str, Any], names: Sequence[str]) -> lis
 
 def curves_of(chart: Chart, series: Sequence[MetricSeries], other: str = "") -> list[Curve]:
     """The curves of a chart; those of another run (`other`, its name) without a colour of their own."""
+    own = [one for one in series if belongs(chart, one.name)]
+    # A term that is zero all along is no term of this method.
+    real = [one for one in own if any(point.value for point in one.points)]
     curves = []
-    for one in series:
-        if belongs(chart, one.name):
-            hue, label, is_dotted = drawn_as(one.name)
-            steps, values = [point.step for point in one.points], [point.value for point in one.points]
-            label, hue = (f"{other}: {label}", "dim") if other else (label, hue)
-            curves.append(Curve(label, hue, steps, values, is_dotted))
+    for one in real or own:
+        hue, label, is_dotted = drawn_as(one.name)
+        steps, values = [point.step for point in one.points], [point.value for point in one.points]
+        label, hue = (f"{other}: {label}", "dim") if other else (label, hue)
+        curves.append(Curve(label, hue, steps, values, is_dotted))
     return curves
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from conftest import Driven, Site, terminal
 from page_runs import rl_metrics
 from textual.widgets import TextArea
 
 from data.events import MetricsLogged
+from data.rows import MetricSeries
+from data.types import MetricPoint
 from retro_dash.client import HubClient
 from retro_dash.tui.editor import Editor
+from retro_dash.tui.metrics import charts_of, curves_of
 from retro_dash.tui.pair import PairScreen
 from retro_dash.tui.place import Table
 from retro_dash.tui.runwords import run_head
@@ -152,6 +156,18 @@ def test_a_run_is_drawn_over_another_one(runs: Site) -> None:
             await tui.until(lambda: "RetroAct on rooms: " not in tui.screen(), "still drawn")
 
     asyncio.run(drive())
+
+
+def test_a_loss_term_that_is_zero_all_along_is_not_drawn() -> None:
+    now = datetime.now(UTC)
+    terms = {"planner/il_loss": 1.5, "planner/rl_loss": 0.0}
+    series = [
+        MetricSeries(name=name, total=1, points=(MetricPoint(run_id="t", name=name, step=1, value=value, at=now),))
+        for name, value in terms.items()
+    ]
+    [chart] = charts_of("train", {}, list(terms))
+    assert [curve.label for curve in curves_of(chart, series)] == ["IL (imitation)"]
+    assert [curve.label for curve in curves_of(chart, series, "other")] == ["other: IL (imitation)"]
 
 
 def test_a_flip_opens_both_episodes_side_by_side(runs: Site) -> None:

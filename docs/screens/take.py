@@ -41,7 +41,7 @@ TRAINING: dict[str, JsonValue] = {
         "method": "sft",
         "lora": {"rank": 8},
         "optimiser": {"learning_rate": 2e-3},
-        "batch": {"epochs": 6, "tokens_per_step": 1600, "tokens_per_pack": 2048, "max_length": 1600},
+        "batch": {"epochs": 3, "tokens_per_step": 1600, "tokens_per_pack": 2048, "max_length": 1600},
     },
 }
 
@@ -185,7 +185,7 @@ def prepare(home: Path, client: HubClient) -> None:
     """Some episodes, two annotators who differ, an evaluation, and a training run of a tiny model."""
     question = client.open_live({"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"})
     client.press(str(question["episode_id"]), "run_episode")
-    client.submit_run({"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 24})
+    client.submit_run({"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 16})
     other = str(client.open_live({"env": "alfworld", "task_id": "rooms-7-small-0007", "seed": 1})["episode_id"])
     client.press(other, "run_trial")
     wait_until(lambda: client.live_state(other)["phase"] == "between_trials")

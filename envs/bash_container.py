@@ -8,6 +8,7 @@ import stat
 import tarfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO
 
 from envs.bash_shell import account_files, surroundings
@@ -16,7 +17,9 @@ from envs.sandbox import Limits, SandboxResult, Slot, refuse_unpassable
 from envs.sandbox_docker import Container
 
 _MOST_BYTES = 1 << 28
-"""What is read of the files of one top folder; what lies behind counts as gone."""
+"""What is read of all files; those behind it count as gone."""
+_MOST_TOPS = 40
+"""Names under the root that are looked into; each is a call of the daemon. Of more only the names are known."""
 _OWN_NAMES = frozenset({".dockerenv"})
 
 
@@ -28,6 +31,7 @@ class ContainerCopy:
     def __init__(self, tree: Tree, slot: Slot, limits: Limits, image: str) -> None:
         """Raises as `Container` does."""
         self.limits = limits
+        self._tops = frozenset(tree.tops)
         self._found: Snapshot | None = None
         self._container = Container(image, pack(tree, slot), slot, limits, surroundings(self.prefix))
 
@@ -46,10 +50,15 @@ class ContainerCopy:
         self._container.close()
 
     def _read_files(self) -> Snapshot:
-        found: dict[str, Seen] = {}
-        for top in sorted(self._container.top_names() - SYSTEM_NAMES - _OWN_NAMES):
+        names = self._container.top_names() - SYSTEM_NAMES - _OWN_NAMES
+        tops = sorted(names, key=lambda name: (name not in self._tops, name))
+        found = {name: Seen("other", 0, "") for name in tops[_MOST_TOPS:]}
+        left = _MOST_BYTES
+        for top in tops[:_MOST_TOPS]:
             with self._container.archive(f"/{top}") as stream:
-                found |= unpack(stream)
+                seen, read = unpack(stream, left)
+            found |= seen
+            left -= read
         return found
 
 
@@ -88,22 +97,21 @@ def _describe(name: str, entry: Entry | None) -> tuple[tarfile.TarInfo, bytes]:
     return header, entry.content if entry is not None and entry.type == "file" else b""
 
 
-def unpack(stream: IO[bytes]) -> dict[str, Seen]:
-    """Path -> what is there, of the tar stream of one top folder or file."""
+def unpack(stream: IO[bytes], most: int = _MOST_BYTES) -> tuple[dict[str, Seen], int]:
+    """What the tar stream of one top folder or file holds: path -> what is there, and the bytes of its files. Ends
+    when they would be more than `most`."""
     found: dict[str, Seen] = {}
-    read = 0
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
-            for member in tar:
-                name = member.name.strip("/")
-                read += member.size
-                if read > _MOST_BYTES:
-                    break
-                if not SYSTEM_NAMES.intersection(name.split("/")):
-                    found[name] = _look(tar, member, found)
-    except tarfile.ReadError:  # no such file: the stream is empty
-        pass
-    return found
+    size = 0
+    with suppress(tarfile.ReadError), tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
+        # An empty stream, of a name that is not there, is a ReadError.
+        for member in tar:
+            name = member.name.strip("/")
+            size += member.size
+            if size > most:
+                break
+            if not SYSTEM_NAMES.intersection(name.split("/")):
+                found[name] = _look(tar, member, found)
+    return found, size
 
 
 def _look(tar: tarfile.TarFile, member: tarfile.TarInfo, found: Mapping[str, Seen]) -> Seen:

@@ -29,7 +29,7 @@ SYSTEM_NAMES = frozenset(_SYSTEM_WORDS.split())
 _MOST_ENTRIES = 5_000
 _MOST_BYTES = 16 << 20
 _MOST_HASHED = 1 << 28
-"""What is read of all files of a copy; of those behind it only the size is looked at."""
+"""What is read of all files of a copy, small ones first; of the others only the size is looked at."""
 _RESERVED = SYSTEM_NAMES - {"home", "opt", "root", "srv", "var"}
 FOLDERS = {"tmp": 0o1777, "root": 0o755, "home": 0o755, "var": 0o755}
 """What every copy has beside its tree, with permission bits."""
@@ -149,7 +149,13 @@ def lay_out(tree: Tree, root: Path, slot: Slot) -> None:
 
 def snapshot(root: Path) -> dict[str, Seen]:
     """What is under `root`, but for folders of the system."""
-    return dict(_walk(root))
+    found: dict[str, Seen] = {}
+    read = 0
+    for size, name, entry in sorted(_walk(root), key=lambda entry: entry[:2]):
+        read += size
+        with suppress(FileNotFoundError):
+            found[name] = _look(entry, is_read=read <= _MOST_HASHED)
+    return found
 
 
 def git_changes(before: Snapshot, after: Snapshot) -> frozenset[Change]:
@@ -201,8 +207,9 @@ def _touch(path: Path, entry: Entry) -> None:
         os.utime(path, (entry.mtime, entry.mtime))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Seen]]:
-    waiting, size = [(root, "")], 0
+def _walk(root: Path) -> Iterator[tuple[int, str, os.DirEntry[str]]]:
+    """Size, path and entry of all but folders of the system."""
+    waiting = [(root, "")]
     while waiting:
         folder, prefix = waiting.pop()
         with suppress(OSError), os.scandir(folder) as entries:
@@ -211,8 +218,7 @@ def _walk(root: Path) -> Iterator[tuple[str, Seen]]:
                     continue
                 name = f"{prefix}{entry.name}"
                 with suppress(FileNotFoundError):
-                    size += entry.stat(follow_symlinks=False).st_size
-                    yield name, _look(entry, is_read=size <= _MOST_HASHED)
+                    yield entry.stat(follow_symlinks=False).st_size, name, entry
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((Path(entry.path), f"{name}/"))
 

@@ -19,6 +19,7 @@ from data.errors import EnvironmentCrashed, Refused, RetroDashError
 from data.types import StopReason, Task
 from envs.base import Options, StepOutcome
 from envs.isolated_child import Child, ChildError
+from envs.sandbox import UNSAFE_FLAG, UNSAFE_OPTION
 
 STEP_SECONDS = 60.0
 OPEN_SECONDS = 60.0
@@ -32,7 +33,7 @@ class EnvironmentPool:
     """Opens environments in child processes and keeps a few idle ones. Safe to use from several threads.
 
     `deadlines` gives the seconds that one call may take, by environment; others have `deadline`. `command` is what
-    runs a child.
+    runs a child. `may_run_on_host` lets options turn the sandbox off; those of an episode may be anybody's.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class EnvironmentPool:
         idle_limit: int = IDLE_LIMIT,
         memory_limit: int = MEMORY_LIMIT,
         command: Sequence[str] | None = None,
+        *,
+        may_run_on_host: bool = False,
     ) -> None:
+        self._may_run_on_host = may_run_on_host
         self._deadline = deadline
         self._deadlines = dict(deadlines or {})
         self._idle_limit = idle_limit
@@ -57,6 +61,8 @@ class EnvironmentPool:
         """Start a trial in a child. Raises what the environment's own `open` raises, or EnvironmentCrashed."""
         if self._is_closed:
             raise Refused("The environment pool is closed; make a new one.")
+        if options.get(UNSAFE_OPTION) and not self._may_run_on_host:
+            raise Refused(f"{task.id} was played without a sandbox; only {UNSAFE_FLAG} plays it so again.")
         try:
             child = self._take(task.env)
         except OSError as error:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.errors import BadFile, EnvironmentCrashed, Refused
+from data.errors import BadFile, EnvironmentCrashed, Refused, Unavailable
 from data.types import Episode, Noun, Task
 from envs import environment_kind
 from envs.base import Environment, Options
@@ -48,6 +48,8 @@ class RecordedTrial:
     tolerance: float = 0.005
     """Rewards closer than this agree; recordings round to two decimals."""
     opening: str | None = None
+    options: Options = field(default_factory=dict)
+    """Of the environment, as it was played."""
     no_replay: str | None = None
     """Why its observations, or all of it, cannot come again: one sentence."""
 
@@ -115,7 +117,9 @@ def recorded_trials(episode: Episode) -> list[RecordedTrial]:
             RecordedTurn(turn.action, turn.observation, turn.reward) for turn in trial.turns if not turn.is_malformed
         )
         identity = f"{episode.id}/{trial.index}"
-        trials.append(RecordedTrial(identity, episode.task.env, (episode.task,), turns, tolerance=1e-6))
+        trials.append(
+            RecordedTrial(identity, episode.task.env, (episode.task,), turns, tolerance=1e-6, options=episode.options)
+        )
     return trials
 
 
@@ -133,13 +137,18 @@ def replay_file(
     """Replay a recorded file: InterCode results, Reflexion or RetroAct rows, or our own episodes.
 
     `tasks_path` holds the tasks in the environment's public format, which recordings name but do not hold. `options`
-    go over those that the kind of recording asks for. `open_environment` may be an `EnvironmentPool`'s `open`. Raises
+    go over those that the recording was played with. `open_environment` may be an `EnvironmentPool`'s `open`. Raises
     BadFile for a file of no known kind, and what reading tasks and opening environments raise.
     """
     from envs.replay_files import read_recorded
 
     recorded, asked = read_recorded(path, tasks_path, options or {})
-    return replay(recorded, lambda task: open_environment(task, asked))
+    return summarise(
+        [
+            replay_trial(trial, lambda task, own=trial.options: open_environment(task, {**own, **asked}))
+            for trial in recorded
+        ]
+    )
 
 
 def replay(recorded: Iterable[RecordedTrial], open_environment: OpenEnvironment) -> ReplayReport:
@@ -158,7 +167,7 @@ def replay_trial(recorded: RecordedTrial, open_environment: OpenEnvironment) -> 
     for task in recorded.tasks:
         try:
             found = _replay_as(recorded, task, open_environment, empty)
-        except (EnvironmentCrashed, Refused, BadFile) as error:
+        except (EnvironmentCrashed, Refused, BadFile, Unavailable) as error:
             found = empty.model_copy(update={"task_id": task.id, "note": str(error)})
         if found is None:
             continue

@@ -8,7 +8,7 @@ computes them |
 | Reflexion's HotpotQA runs | `status`, `correct_answer`, `text` | only the finished answer: its pages were the
 live Wikipedia |
 | Reflexion's ALFWorld runs | `memory`, `is_success` | nothing: they hold no actions |
-| our episodes | `task`, `trials` | the task that they hold |
+| our episodes, exported or plain | `task`, `trials` | the task that they hold |
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _FOOTER = re.compile(r"\n+STATUS: (OK|FAIL)(\nREWARD: \S+)?\s*$")
 
 def read_recorded(path: Path, tasks_path: Path | None, options: Options) -> tuple[list[RecordedTrial], Options]:
     """The trials of a file and the options to play them with. Raises BadFile for rows of no known kind."""
-    rows = _read_rows(path)
+    # Our own export wraps each episode.
+    rows = [row["episode"] if isinstance(row.get("episode"), dict) else row for row in _read_rows(path)]
     first = rows[0]
     if "trials" in first and "task" in first:
         return [trial for row in rows for trial in _own_trials(path, row)], options
@@ -103,10 +104,9 @@ def _environment_of(path: Path, row: Mapping[str, Any]) -> str:
     if {"input", "output", "type"} <= row.keys():
         return "alfworld" if _is_household(row) else "intercode_sql"
     raise BadFile(
-        f"{path} is no recording that can be replayed: its first row has {', '.join(sorted(row)[:8])}. Known "
-        f"are InterCode "
-        "results (turn_history), RetroAct rows (input, output, type), Reflexion runs, and our episodes (task, "
-        "trials)."
+        f"{path} is no recording that can be replayed: its first row has {', '.join(sorted(row)[:8])}. Known are "
+        "InterCode results (turn_history), RetroAct rows (input, output, type), Reflexion runs, and our episodes "
+        "(task, trials), as `retro-dash export episodes` writes them."
     )
 
 

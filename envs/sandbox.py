@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 UNSAFE_FLAG = "--unsafe-run-model-code-on-host"
+UNSAFE_OPTION = "unsafe_run_model_code_on_host"
+"""The flag as an option of environments, recorded in every episode that was played with it."""
 _FIRST_UID = 60_500  # between ordinary users and those that systemd hands out
 _SLOTS = 512
 _LONGEST_ARGUMENT = 120_000  # the kernel takes 128 KiB an argument

@@ -34,6 +34,8 @@ from envs.sandbox_watch import attend
 
 INSTALL = "Install Docker, start its daemon, and give this user access to it (or set DOCKER_HOST)"
 _LABEL = "retro-dash.owner"
+_FIRST = ("version", "ps", "create")
+"""Calls before a trial has a container; what fails later is a trial that broke."""
 _CALL_SECONDS = 60
 _START_SECONDS = 60
 _PROBE_SECONDS = 5
@@ -107,16 +109,22 @@ class Container:
 
     @contextmanager
     def archive(self, path: str) -> Iterator[IO[bytes]]:
-        """A file or folder of the container as a tar stream, empty when it is not there."""
+        """A file or folder of the container as a tar stream, empty when it is not there. Raises EnvironmentCrashed
+        when it cannot be read."""
         words = ["docker", "cp", f"{self._id}:{path}", "-"]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        try:
-            yield process.stdout
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors)
+            assert process.stdout is not None
+            try:
+                yield process.stdout
+            finally:
+                process.stdout.close()
+                process.wait()
+            errors.seek(0)
+            said = _short(errors.read().decode("utf-8", "replace"))
+        # A reader may stop at the end of the archive or when it has seen enough.
+        if said and "Could not find the file" not in said and "broken pipe" not in said:
+            raise EnvironmentCrashed(f"The trial's files cannot be read: {said}.")
 
     def close(self) -> None:
         """Remove the container and its files; safe to call twice."""
@@ -235,11 +243,12 @@ def _docker(*words: str, stdin: bytes = b"", seconds: float = _CALL_SECONDS) -> 
     except FileNotFoundError as error:
         raise Unavailable(f"The program docker was not found. {INSTALL}.") from error
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"The Docker daemon did not answer within {seconds:g} seconds. {INSTALL}.") from error
+        kind = Unavailable if words[0] in _FIRST else EnvironmentCrashed
+        raise kind(f"The Docker daemon did not answer within {seconds:g} seconds. {INSTALL}.") from error
     if done.returncode == 0:
         return done.stdout
     said = _short(done.stderr.decode("utf-8", "replace"))
-    if "daemon" in said and ("connect" in said or "permission denied" in said):
+    if words[0] in _FIRST and "daemon" in said and ("connect" in said or "permission denied" in said):
         raise Unavailable(f"No Docker daemon answers ({said}). {INSTALL}.")
     if words[0] == "create" and "No such image" in said:
         raise Unavailable(f"The Docker daemon lacks the image ({said}); `docker pull` or `docker import` it first.")

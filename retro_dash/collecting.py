@@ -15,6 +15,7 @@ from data.events import EpisodeFinished, EpisodeStarted, Event
 from data.types import Episode, EpisodeState, Task
 from envs import environment_kind
 from envs.isolated import EnvironmentPool
+from envs.sandbox import UNSAFE_OPTION
 from retro_dash.agent.batch import BatchPlan, play_many
 from retro_dash.agent.policies import is_served, make_policy
 from retro_dash.agent.policy import Policy
@@ -79,7 +80,7 @@ def play_arm(
         parallel=config.parallel,
     )
     with (
-        EnvironmentPool() as pool,
+        EnvironmentPool(may_run_on_host=bool(config.options.get(UNSAFE_OPTION))) as pool,
         # Closed before the pool: episodes that a stop finds running end as stopped, not for want of an environment.
         closing(
             play_many(plan, missing, pool.open, events.append_all, lambda: new_id("ep"), should_stop=should_stop)

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from data.errors import TrainingError
 from data.events import MetricsLogged
 from data.types import Episode, Strategy, Task
+from envs.sandbox import UNSAFE_OPTION
 from retro_dash.collecting import engine_for, finished_episodes, play_arm, was_played_by
 from retro_dash.run_config import Arm, Exploration, Playing
 from retro_dash.run_folder import RunFolder, all_events
@@ -70,8 +71,12 @@ class Game:
 
 
 def games_of(episodes: Sequence[Episode]) -> list[Game]:
-    """The tasks of episodes, each once, played as the last episode of it was."""
-    return list({episode.task.id: Game(episode.task, episode.options) for episode in episodes}.values())
+    """The tasks of episodes, each once, played as the last episode of it was, but never without a sandbox."""
+    return list({episode.task.id: Game(episode.task, _sandboxed(episode.options)) for episode in episodes}.values())
+
+
+def _sandboxed(options: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: value for name, value in options.items() if name != UNSAFE_OPTION}
 
 
 def samples_of(explored: Sequence[Episode], iteration: int) -> list[Sample]:

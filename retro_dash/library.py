@@ -12,10 +12,9 @@ from data.errors import BadInput, Refused, UnknownName
 from data.types import Task
 from envs import ENVIRONMENTS, environment_kind
 from envs.base import EnvironmentKind, Options
+from envs.sandbox import UNSAFE_OPTION
 from retro_dash.present import public_metadata
 from retro_dash.settings import Settings
-
-UNSAFE_OPTION = "unsafe_run_model_code_on_host"
 
 
 def environments() -> list[dict[str, JsonValue]]:

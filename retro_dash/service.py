@@ -62,7 +62,7 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store, engine: EngineHandle | None = None) -> None:
         self.settings, self.store, self.engine = settings, store, engine
-        self.pool = EnvironmentPool()
+        self.pool = EnvironmentPool(may_run_on_host=settings.unsafe_run_model_code_on_host)
         self.meter = MachineMeter()
         self.jobs = Jobs(settings.home, store, self._engine_url, make_room=self._make_room)
         self.curation = Curation(settings.home, store)

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             options=options,
             parallel=arguments.parallel,
         )
-        pool = EnvironmentPool()
+        pool = EnvironmentPool(may_run_on_host=settings.unsafe_run_model_code_on_host)
         try:
             episodes = list(_play(plan, tasks, pool, append, arguments.json))
         finally:

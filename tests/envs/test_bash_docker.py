@@ -284,7 +284,9 @@ def test_a_packed_tree_is_unpacked_as_the_same_files_laid_out(tmp_path: Path) ->
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(tmp_path / root / "a", arcname="a")
         archive.seek(0)
-        seen.append(unpack(archive))
+        seen.append(unpack(archive)[0])
     on_disk = {path: found for path, found in snapshot(tmp_path / "laid").items() if path.split("/")[0] == "a"}
     assert seen[0] == seen[1] == on_disk
-    assert unpack(io.BytesIO()) == {}
+    assert unpack(io.BytesIO()) == ({}, 0)
+    archive.seek(0)
+    assert set(unpack(archive, 3)[0]) == {"a", "a/b", "a/b/deep.txt"}

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,17 @@ def _copies() -> set[str]:
 def test_filling_the_disk_is_stopped(opened: Opener) -> None:
     outcome = opened().step("execute[while true; do i=$((i+1)); head -c 9000000 /dev/zero > /site/$i; done]")
     assert "too much memory or disk" in outcome.observation
+
+
+@needs_sandbox
+def test_files_of_holes_cost_no_time_and_hide_no_other_change(opened: Opener) -> None:
+    environment = opened("true")
+    started = time.monotonic()
+    say(environment, "truncate -s 16M /site/hole{1..3000}; echo x >> /site/about.html")
+    tree: Any = environment.view()["tree"]
+    assert time.monotonic() - started < 30  # all of it would be 48 GB to read, twice
+    changed = {entry["path"] for entry in tree if entry["change"] == "M" and entry["kind"] == "file"}
+    assert changed <= {"/site/about.html"}
 
 
 @needs_sandbox

@@ -16,6 +16,7 @@ import pytest
 
 from data.errors import BadConfig, BadInput, EnvironmentCrashed, Refused, UnknownName
 from data.types import StopReason, Task
+from envs import environment_kind
 from envs.hotpotqa import bundled, open_question
 from envs.isolated import EnvironmentPool
 from envs.isolated_child import REQUEST_LIMIT
@@ -322,3 +323,15 @@ def test_a_child_that_cannot_even_listen_is_killed_with_all_that_it_started() ->
         with pytest.raises(EnvironmentCrashed, match=r"longer than 1\.5 seconds"):
             environment.step(f"die {int(signal.SIGSTOP)}")
         assert all(is_gone(pid) for pid in pids)
+
+
+def test_only_a_pool_that_may_turns_the_sandbox_off() -> None:
+    """The options of an episode may come from anybody's file."""
+    task, unsafe = environment_kind("intercode_bash").bundled("valid")[0], {"unsafe_run_model_code_on_host": True}
+    with EnvironmentPool() as pool, pytest.raises(Refused, match="only --unsafe-run-model-code-on-host plays it so"):
+        pool.open(task, unsafe)
+    with EnvironmentPool(may_run_on_host=True) as pool:
+        environment = pool.open(task, unsafe)
+        environment.start()
+        assert environment.view()["unsafe"] is True
+        environment.close()

@@ -69,6 +69,19 @@ def test_an_episode_of_ours_is_reproducible(episode: Episode) -> None:
     ]
 
 
+def test_an_exported_episode_replays_with_the_options_that_it_was_played_with(tmp_path: Path) -> None:
+    task, options = bundled("valid")[0], {"dialect": "reflexion", "reward": "em"}
+    trials, _ = play_episode(KIND, task, options, HotpotqaExpert(), 1)
+    played = Episode(
+        id="e-1", task=task, planner="expert", reflector="expert", trials=tuple(trials), run_id="r-1", created_at=NOW,
+        options=dict(options),
+    )  # fmt: skip
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(json.dumps({"format": "retro-dash/1", "episode": played.model_dump(mode="json")}))
+    assert replay_file(path).is_reproducible
+    assert not replay_file(path, options={"dialect": "retroact"}).is_reproducible
+
+
 def test_an_episode_replays_in_processes_of_its_own(episode: Episode) -> None:
     with EnvironmentPool() as pool:
         assert replay_episode(episode, lambda task: pool.open(task, {})).is_reproducible

@@ -11,18 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from data.errors import BadInput, UnknownName
-from data.filters import compile_filter, compile_sort
 from data.projection import Names, Stored, Tally
-from data.rows import (
-    EpisodePage,
-    EpisodeRow,
-    Facets,
-    LabelSummary,
-    MetricSeries,
-    ReflectionRow,
-    StoredEvent,
-    TrialOutcome,
-)
+from data.rows import MetricSeries, StoredEvent
 from data.types import (
     Adapter,
     Completion,
@@ -41,9 +31,6 @@ from data.types import (
 Record = dict[str, Any]
 Parameters = Sequence[Any] | dict[str, Any]
 
-INSTRUCTION_SHOWN = 240
-FACETS = ("env", "split", "planner", "reflector", "strategy", "state", "source")
-FACET_VALUES = 50
 TOKENS = ("context_ids", "token_ids", "logprobs")
 
 
@@ -153,8 +140,24 @@ def episode(cursor: Cursor, id_: str, with_tokens: bool) -> Episode:
         fork_turn=row["fork_turn"],
         run_id=row["run_id"],
         source=row["source"],
-        created_at=_aware(row["created_at"]),
+        created_at=aware(row["created_at"]),
     )
+
+
+def parts(cursor: Cursor, id_: str) -> frozenset[tuple[str, int | None, int | None]]:
+    """What an episode consists of, from what is kept of it for the list: its texts are not read."""
+    tally = tallies(cursor, [id_]).get(id_)
+    if tally is None:
+        raise UnknownName("episode", id_)
+    found: set[tuple[str, int | None, int | None]] = {("episode", None, None)}
+    for index, trial in tally.trials.items():
+        found.add(("trial", index, None))
+        numbers: Sequence[int] = range(1, trial.last_turn + 1)
+        if trial.turns != trial.last_turn:  # Some numbers are left out.
+            numbers = column(cursor, "SELECT turn FROM turns WHERE episode = ? AND trial = ?", [tally.number, index])
+        found.update(("turn", index, number) for number in numbers)
+    found.update(("reflection", after_trial, None) for after_trial in tally.gains)
+    return frozenset(found)
 
 
 def turns(cursor: Cursor, id_: str, trial: int, start: int, stop: int | None, with_tokens: bool) -> tuple[Turn, ...]:
@@ -188,7 +191,7 @@ def _task(row: Record) -> Task:
 
 def _trial(row: Record, turns: Sequence[Turn]) -> Trial:
     index = row.pop("trial")
-    times = {name: _aware(row.pop(name)) for name in ("started_at", "finished_at")}
+    times = {name: aware(row.pop(name)) for name in ("started_at", "finished_at")}
     return Trial(index=index, turns=tuple(turns), view=_json(row.pop("view")), **times, **row)
 
 
@@ -208,7 +211,7 @@ def _reflections(cursor: Cursor, number: int, with_tokens: bool) -> tuple[Reflec
         [number],
     )
     return tuple(
-        Reflection(created_at=_aware(row.pop("created_at")), completion=_completion(row), **row) for row in rows
+        Reflection(created_at=aware(row.pop("created_at")), completion=_completion(row), **row) for row in rows
     )
 
 
@@ -224,107 +227,8 @@ def _json(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _aware(time: datetime | None) -> Any:
+def aware(time: datetime | None) -> Any:
     return time if time is None else time.replace(tzinfo=UTC)
-
-
-# The list -----------------------------------------------------------------------------------------------------------
-
-
-def episode_rows(
-    cursor: Cursor, filter_: str, sort: str, limit: int, offset: int, after: str | None = None
-) -> EpisodePage:
-    """Rows from `offset` on, or behind the episode `after`, which need not fit the filter. Raises BadInput."""
-    where, parameters = compile_filter(filter_)
-    order = compile_sort(sort)
-    page = f"SELECT number FROM found ORDER BY {order.sql} LIMIT ? OFFSET ?"  # noqa: S608
-    bounds: list[Any] = [limit + 1, offset]
-    if after is not None:
-        if not known(cursor, "episodes", "id", [after]):
-            raise BadInput(f"There is no episode {after!r} to go on from. Begin again without a cursor.")
-        page = f"""SELECT number FROM (
-            SELECT number, id, row_number() OVER (ORDER BY {order.sql}) AS place
-            FROM (FROM found UNION SELECT number, id, {order.columns} FROM episodes WHERE id = ?)
-        ) QUALIFY place > max(place) FILTER (id = ?) OVER () ORDER BY place LIMIT ?"""  # noqa: S608
-        bounds = [after, after, limit + 1]
-    # One statement, so that total and rows are of one moment and a costly filter is evaluated once; narrow until the
-    # page is known, so that its rows alone are read whole.
-    found = records(
-        cursor,
-        f"""WITH found AS MATERIALIZED (SELECT number, id, {order.columns} FROM episodes WHERE {where}),
-        page AS ({page})
-        SELECT (SELECT count(*) FROM found) AS total, rows.* FROM (SELECT 1) LEFT JOIN (
-            SELECT id, run_id, env, split, task_id, left(instruction, {INSTRUCTION_SHOWN}) AS instruction, planner,
-                reflector, source, state, success, tally, turn_count, first_reward, last_reward, best_gain,
-                parent_id, created_at, row_number() OVER (ORDER BY {order.sql}) AS place
-            FROM episodes SEMI JOIN page ON episodes.number = page.number
-        ) AS rows ON true ORDER BY place""",  # noqa: S608
-        [*parameters, *bounds],
-    )
-    total = found[0]["total"]
-    rows = [row for row in found if row["id"] is not None]
-    rows, behind = rows[:limit], rows[limit:]
-    labels = _label_summaries(cursor, [row["id"] for row in rows])
-    return EpisodePage(
-        total=total,
-        rows=tuple(_episode_row(row, labels.get(row["id"], [])) for row in rows),
-        next_cursor=rows[-1]["id"] if behind else None,
-    )
-
-
-def reflections(cursor: Cursor, filter_: str) -> tuple[ReflectionRow, ...]:
-    where, parameters = compile_filter(filter_)
-    rows = records(
-        cursor,
-        f"""WITH found AS (SELECT number, id, env, task_id, instruction, created_at FROM episodes WHERE {where}),
-        newest AS (
-            SELECT episode, after_trial, text FROM reflections
-            QUALIFY row_number() OVER (PARTITION BY episode, after_trial ORDER BY position DESC) = 1
-        )
-        SELECT found.id AS episode_id, env, task_id, instruction, after_trial AS trial, text
-        FROM newest JOIN found ON newest.episode = found.number ORDER BY created_at DESC, number DESC, after_trial""",  # noqa: S608
-        parameters,
-    )
-    return tuple(ReflectionRow(**row) for row in rows)
-
-
-def episode_ids(cursor: Cursor, filter_: str, sort: str) -> tuple[str, ...]:
-    where, parameters = compile_filter(filter_)
-    sql = f"SELECT id FROM episodes WHERE {where} ORDER BY {compile_sort(sort).sql}"  # noqa: S608
-    return tuple(column(cursor, sql, parameters))
-
-
-def _episode_row(row: Record, labels: Sequence[LabelSummary]) -> EpisodeRow:
-    outcomes = tuple(
-        TrialOutcome(index=index, turns=turns, reward=reward, success=success, stop_reason=stop)
-        for index, turns, _, reward, success, stop in json.loads(row.pop("tally"))["trials"]
-    )
-    del row["total"], row["place"]
-    return EpisodeRow(trials=outcomes, labels=tuple(labels), created_at=_aware(row.pop("created_at")), **row)
-
-
-def _label_summaries(cursor: Cursor, ids: Sequence[str]) -> dict[str, list[LabelSummary]]:
-    if not ids:
-        return {}
-    marks = ", ".join("?" * len(ids))
-    sql = f"""SELECT episode_id, name, value, annotator FROM current_labels
-    WHERE part = 'episode' AND episode_id IN ({marks}) ORDER BY position"""  # noqa: S608
-    summaries: dict[str, list[LabelSummary]] = {}
-    for row in records(cursor, sql, ids):
-        summary = LabelSummary(name=row["name"], value=json.loads(row["value"]), annotator=row["annotator"])
-        summaries.setdefault(row["episode_id"], []).append(summary)
-    return summaries
-
-
-def facets(cursor: Cursor) -> Facets:
-    values: dict[str, tuple[str, ...]] = {}
-    for name in FACETS:
-        sql = f"SELECT {name} FROM episodes GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {FACET_VALUES}"  # noqa: S608
-        values[name] = tuple(column(cursor, sql))
-    standing = "SELECT {} FROM current_labels WHERE name = '{}' GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 50"
-    values["label"] = tuple(column(cursor, standing.format("value ->> '$'", "verdict")))
-    values["tag"] = tuple(column(cursor, standing.format("unnest(value ->> '$[*]')", "tags")))
-    return Facets(values=values)
 
 
 # Labels, runs, metrics, adapters, datasets --------------------------------------------------------------------------
@@ -355,7 +259,7 @@ def labels(
 def _label(row: Record) -> Label:
     target = LabelTarget(**{name: row[name] for name in ("episode_id", "part", "trial", "turn")})
     rest = {name: row[name] for name in ("id", "name", "annotator", "undoes")}
-    return Label(target=target, value=json.loads(row["value"]), at=_aware(row["made_at"]), **rest)
+    return Label(target=target, value=json.loads(row["value"]), at=aware(row["made_at"]), **rest)
 
 
 def runs(
@@ -385,7 +289,7 @@ def run(cursor: Cursor, id_: str) -> Run:
 
 
 def _run(row: Record) -> Run:
-    times = {name: _aware(row.pop(name)) for name in ("created_at", "started_at", "finished_at")}
+    times = {name: aware(row.pop(name)) for name in ("created_at", "started_at", "finished_at")}
     return Run(config=json.loads(row.pop("config")), **times, **row)
 
 
@@ -436,9 +340,7 @@ def metrics(
 
 def _points(run_id: str, rows: Sequence[Record]) -> tuple[MetricPoint, ...]:
     return tuple(
-        MetricPoint(
-            run_id=run_id, name=row["name"], step=row["step"], value=row["value"], at=_aware(row["logged_at"])
-        )
+        MetricPoint(run_id=run_id, name=row["name"], step=row["step"], value=row["value"], at=aware(row["logged_at"]))
         for row in rows
     )
 
@@ -446,14 +348,14 @@ def _points(run_id: str, rows: Sequence[Record]) -> tuple[MetricPoint, ...]:
 def adapters(cursor: Cursor) -> tuple[Adapter, ...]:
     rows = records(cursor, "SELECT * FROM adapters ORDER BY created_at DESC, name")
     return tuple(
-        Adapter(scores=json.loads(row.pop("scores")), created_at=_aware(row.pop("created_at")), **row) for row in rows
+        Adapter(scores=json.loads(row.pop("scores")), created_at=aware(row.pop("created_at")), **row) for row in rows
     )
 
 
 def datasets(cursor: Cursor) -> tuple[DatasetVersion, ...]:
     rows = records(cursor, "SELECT * FROM datasets ORDER BY created_at DESC, name")
     return tuple(
-        DatasetVersion(counts=json.loads(row.pop("counts")), created_at=_aware(row.pop("created_at")), **row)
+        DatasetVersion(counts=json.loads(row.pop("counts")), created_at=aware(row.pop("created_at")), **row)
         for row in rows
     )
 
@@ -470,7 +372,7 @@ def events_since(
         AND ($episode IS NULL OR episode_id = $episode) ORDER BY position LIMIT $limit""",
         {"position": position, "run": run_id, "episode": episode_id, "limit": limit},
     )
-    return tuple(StoredEvent(at=_aware(row.pop("happened_at")), **row) for row in rows)
+    return tuple(StoredEvent(at=aware(row.pop("happened_at")), **row) for row in rows)
 
 
 def last_seq(cursor: Cursor, run_id: str) -> int | None:

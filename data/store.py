@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
-from data import queries
+from data import listing, queries
 from data.database import (
     FULL,
     READ_ONLY,
@@ -161,6 +161,10 @@ class Store:
         """One whole episode. Token ids and log-probabilities only on request. Raises UnknownName."""
         return self._ask(queries.episode, id_, with_tokens)
 
+    def parts(self, episode_id: str) -> frozenset[tuple[str, int | None, int | None]]:
+        """The episode, its trials, turns and reflections, each as part, trial and turn. Raises UnknownName."""
+        return self._ask(queries.parts, episode_id)
+
     def turns(
         self, episode_id: str, trial: int, start: int = 1, stop: int | None = None, with_tokens: bool = False
     ) -> tuple[Turn, ...]:
@@ -172,11 +176,11 @@ class Store:
     ) -> EpisodePage:
         """A page of the filtered, sorted list (see `data.filters`): from row `offset` on, or behind the episode
         `after`, whatever came before it since. Raises BadInput."""
-        return self._ask(queries.episode_rows, filter_, sort, limit, offset, after)
+        return self._ask(listing.episode_rows, filter_, sort, limit, offset, after)
 
     def episode_ids(self, filter_: str = "", sort: str = "-created") -> tuple[str, ...]:
         """All ids of a filtered, sorted list. Raises BadInput."""
-        return self._ask(queries.episode_ids, filter_, sort)
+        return self._ask(listing.episode_ids, filter_, sort)
 
     def running_episodes(self) -> tuple[str, ...]:
         """Ids of the episodes that nobody has finished, newest first."""
@@ -184,7 +188,7 @@ class Store:
 
     def reflections(self, filter_: str = "") -> tuple[ReflectionRow, ...]:
         """The reflections of a filter's episodes, the newest episode's first. Raises BadInput."""
-        return self._ask(queries.reflections, filter_)
+        return self._ask(listing.reflections, filter_)
 
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are in the store."""
@@ -192,7 +196,7 @@ class Store:
 
     def facets(self) -> Facets:
         """Known values of the filter's fields."""
-        return self._ask(queries.facets)
+        return self._ask(listing.facets)
 
     # Labels, runs, adapters, datasets -------------------------------------------------------------------------------
 

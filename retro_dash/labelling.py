@@ -21,7 +21,6 @@ from retro_dash.labels import (
     check_target,
     check_value,
     part_of,
-    parts_of,
     same_statement,
     steps,
 )
@@ -87,9 +86,8 @@ class Labelling:
                 self._parts_of(request.target)
         mine = _Waiting(requests)
         self._waiting.append(mine)
-        with (
-            self._lock
-        ):  # Who comes first stores what has gathered meanwhile: many annotators, one write to the disk.
+        with self._lock:
+            # Who comes first stores what has gathered meanwhile: many annotators, one write to the disk.
             if not mine.is_done:
                 self._store_waiting()
         if mine.error is not None:
@@ -193,7 +191,7 @@ class Labelling:
         """What the target's episode has to label; read again when the target is not among what is remembered."""
         parts = self._parts.get(target.episode_id)
         if parts is None or part_of(target) not in parts:
-            parts = parts_of(self._store.episode(target.episode_id))
+            parts = self._store.parts(target.episode_id)
             with self._parts_lock:
                 self._parts[target.episode_id] = parts
                 while len(self._parts) > REMEMBERED_EPISODES:

@@ -155,10 +155,12 @@ def _add_episode_tools(server: MCPServer, ask: Asking) -> None:
 def _add_run_tools(server: MCPServer, ask: Asking) -> None:
     @server.tool(annotations=READS, structured_output=False)
     async def list_runs(
-        context: Context, kinds: list[Literal["collect", "train", "evaluate"]] | None = None
+        context: Context,
+        kinds: list[Literal["collect", "train", "evaluate"]] | None = None,
+        limit: Annotated[int, Field(ge=1, le=500)] = 50,
     ) -> list[dict[str, JsonValue]]:
-        """Background runs, newest first."""
-        runs = await ask(context, lambda hub: hub.runs(kinds or ()))
+        """The newest background runs, newest first."""
+        runs = await ask(context, lambda hub: hub.runs(kinds or (), limit=limit))
         return [run.model_dump(mode="json", exclude={"config"}) for run in runs]
 
     @server.tool(annotations=READS, structured_output=False)
@@ -268,8 +270,8 @@ def _run(hub: HubClient, run_id: str, log_lines: int) -> dict[str, JsonValue]:
 
 def _results(hub: HubClient, limit: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for run in hub.runs(["evaluate"]):
-        report = hub.report(run.id) if run.state == "finished" and len(found) < limit else None
+    for run in hub.runs(["evaluate"], ["finished"], limit):
+        report = hub.report(run.id)
         if report is not None:
             about = {name: report[name] for name in ("env", "model", "tasks", "trials", "measure", "finished_at")}
             arms = [_arm(arm, report["measure"]) for arm in report["arms"]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from store_examples import (
     NOW,
     Numbered,
@@ -63,6 +64,25 @@ def test_a_whole_episode_comes_back_equal(store: Store, episode) -> None:
     assert store.append([run(EpisodeStarted(episode=episode))]) == 1
     assert store.episode(episode.id, with_tokens=True) == with_gains(episode)
     assert store.episode(episode.id) == without_tokens(with_gains(episode))
+
+
+@with_one_store
+@given(episode=episodes(), left_out=st.integers(1, 3))
+def test_the_parts_of_an_episode_are_known_without_reading_it(store: Store, episode, left_out: int) -> None:
+    trials = tuple(
+        trial.model_copy(update={"turns": tuple(turn for turn in trial.turns if turn.index != left_out)})
+        for trial in episode.trials
+    )
+    episode = episode.model_copy(update={"id": uuid.uuid4().hex, "trials": trials})
+    store.append([Numbered(uuid.uuid4().hex)(EpisodeStarted(episode=episode))])
+    assert store.parts(episode.id) == {
+        ("episode", None, None),
+        *(("trial", trial.index, None) for trial in trials),
+        *(("turn", trial.index, turn.index) for trial in trials for turn in trial.turns),
+        *(("reflection", reflection.after_trial, None) for reflection in episode.reflections),
+    }
+    with pytest.raises(UnknownName):
+        store.parts("nothing")
 
 
 @with_one_store

@@ -12,7 +12,6 @@ from textual.widgets import TextArea
 from data.events import MetricsLogged
 from data.rows import MetricSeries
 from data.types import MetricPoint
-from retro_dash.client import HubClient
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.metrics import charts_of, curves_of
 from retro_dash.tui.pair import PairScreen
@@ -209,34 +208,53 @@ def test_the_same_tasks_are_evaluated_again_from_the_report(runs: Site) -> None:
     asyncio.run(drive())
 
 
-def test_an_adapter_has_a_card_with_its_lineage_scores_and_trouble(runs: Site) -> None:
+async def choose_adapter(tui: Driven, name: str) -> None:
+    """Put the cursor on an adapter of Serving."""
+    await tui.press("5")
+    table = tui.app.screen.query_one(Table)
+    await tui.until(lambda: name in table.rows, f"no {name}")
+    table.move_cursor(row=table.get_row_index(name))
+    await tui.sees(f"Serving › adapter {name}")
+
+
+def test_an_adapter_has_a_card_with_its_lineage_and_scores_and_becomes_the_default(runs: Site) -> None:
     async def drive() -> None:
-        async with terminal(runs) as tui:
-            await tui.press("5")
-            await tui.sees("planner@train-done", "✎ outcome:solved", "run RetroAct on rooms (retroact fixed)")
-            await tui.sees("alfworld RetroAct: ", "LoRA on tiny", "Memory  Shared: ")
+        async with terminal(runs, WIDE) as tui:
+            await choose_adapter(tui, "planner@train-done")
+            await tui.sees("✎ outcome:solved", "run RetroAct on rooms (retroact fixed)", "LoRA on tiny")
+            await tui.sees("alfworld RetroAct: ", "Memory  Shared: ")
             await tui.press("d")
             await tui.sees("✓ default planner on Play")
+
+    asyncio.run(drive())
+
+
+def test_a_folder_that_is_no_adapter_is_refused_with_a_sentence(runs: Site) -> None:
+    async def drive() -> None:
+        async with terminal(runs, WIDE) as tui:
+            await choose_adapter(tui, "planner@train-done")
             await tui.press("i")
+            await tui.until(lambda: tui.app.screen.query_one(Editor).display, "no form")
+            name = next(area for area in tui.app.screen.query(TextArea) if area.name == "name")
+            name.text = "theirs"
             await tui.press(*"/nowhere", "ctrl+s")
-            await tui.sees("The name '' cannot be used")
+            await tui.sees("/nowhere is no PEFT adapter")
 
     asyncio.run(drive())
 
 
 def test_an_adapter_is_tested_on_the_tasks_it_came_from(runs: Site) -> None:
-    assert runs.address is not None
-
     async def drive() -> None:
         async with terminal(runs, WIDE) as tui:
-            await tui.press("5")
-            await tui.sees("planner@train-done")
+            await choose_adapter(tui, "planner@train-done")
             await tui.press("n")
             await tui.until(lambda: tui.app.screen.query_one(Editor).display, "no draft")
             assert 'planner = "planner@train-done"' in settings(tui).text
             assert 'filter = "outcome:solved"' in settings(tui).text
+            before = len(runs.service.jobs.queue())
             await tui.press("ctrl+s")
-            await tui.until(lambda: any(run.name.startswith("base against") for run in client.runs(["evaluate"])))
+            await tui.until(lambda: len(runs.service.jobs.queue()) == before + 1, "not queued")
+            made = runs.service.store.run(runs.service.jobs.queue()[-1])
+            assert made.name == "base against planner@train-done"
 
-    with HubClient.at(runs.address) as client:
-        asyncio.run(drive())
+    asyncio.run(drive())

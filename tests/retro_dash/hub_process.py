@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -17,44 +19,68 @@ BUSY = ("thinking", "acting", "reflecting")
 
 
 class Hub:
-    """Started, killed and started again at will. The scripted expert writes at a pace that leaves time to do so."""
+    """Started, killed and started again at will, always on the same port.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    The scripted expert writes at a pace that leaves time to do so. `words` go to `retro-dash web` as they are.
+    """
+
+    def __init__(self, home: Path, *words: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.home, self.words = home, words
+        self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> httpx.Client:
-        words = ["web", "--home", str(self.home), "--port", "0", "--no-browser", "--engine", "none"]
+    def start(self) -> str:
+        """The address that signs a browser in, once the hub answers."""
+        words = ["web", "--home", str(self.home), "--port", str(self.port), "--no-browser", "--engine", "none"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "retro_dash.cli", *words],
+            [sys.executable, "-m", "retro_dash.cli", *words, *self.words],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "RETRO_EXPERT_WORDS_PER_SECOND": "150"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "RETRO_EXPERT_WORDS_PER_SECOND": "150"},
         )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert self.process.poll() is None, "The hub ended by itself."
             try:
-                known = json.loads((self.home / "hub.json").read_text())
-                if known["pid"] == self.process.pid and httpx.get(f"{known['url']}/health").status_code == 200:
-                    return httpx.Client(
-                        base_url=f"{known['url']}/api/v1", headers={"authorization": f"Bearer {known['token']}"}
-                    )
+                known = self._known()
+                if known["pid"] == self.process.pid and self.api().get("/status").status_code == 200:
+                    return f"{known['url']}/?token={known['token']}"
             except (OSError, ValueError, httpx.HTTPError):
                 pass
             time.sleep(0.05)
         raise AssertionError("The hub did not start.")
 
-    def kill(self) -> None:
+    def _known(self) -> dict[str, Any]:
+        known: dict[str, Any] = json.loads((self.home / "hub.json").read_text())
+        return known
+
+    def api(self) -> httpx.Client:
+        """A signed-in client of the hub that runs now."""
+        headers = {"authorization": f"Bearer {self._known()['token']}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, trust_env=False, timeout=30)
+
+    def send(self, number: signal.Signals) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        assert self.process is not None
         self.process.wait()
 
     def end(self) -> int:
         """Ask it to end and return its exit code."""
+        self.send(signal.SIGTERM)
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+    def clear(self) -> None:
+        """Leave no process, whatever the test did to it."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
 
 
 def turns_of(client: httpx.Client, episode_id: str) -> dict[tuple[int, int], str]:

@@ -32,8 +32,7 @@ def start_hub() -> Iterator[type[Hub]]:
 
     yield Kept
     for hub in made:
-        if hub.process is not None and hub.process.poll() is None:
-            hub.kill()
+        hub.clear()
 
 
 @pytest.fixture
@@ -120,7 +119,8 @@ def test_a_disk_that_fills_up_under_an_episode_stops_it_with_a_sentence_and_it_g
     start_hub: type[Hub], small_disk: Path
 ) -> None:
     hub = start_hub(small_disk / "home")
-    client = hub.start()
+    hub.start()
+    client = hub.api()
     episode_id = begin(client)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 2**20))
@@ -147,7 +147,8 @@ def test_a_disk_that_fills_up_under_an_episode_stops_it_with_a_sentence_and_it_g
     assert {key: after[key] for key in before} == before
     assert client.get("/status").json()["storage"]["read_only"] is None
     assert hub.end() == 0
-    assert turns_of(start_hub(hub.home).start(), episode_id) == after
+    hub.start()
+    assert turns_of(hub.api(), episode_id) == after
 
 
 @pytest.mark.slow
@@ -170,7 +171,8 @@ def test_a_disk_that_turns_read_only_under_an_episode_stops_it_with_a_sentence_a
     start_hub: type[Hub], failing_disk: FailingDisk
 ) -> None:
     hub = start_hub(failing_disk.folder / "home")
-    client = hub.start()
+    hub.start()
+    client = hub.api()
     episode_id = begin(client)
     failing_disk.fail()
     state = settled(client, episode_id)
@@ -188,7 +190,8 @@ def test_a_disk_that_turns_read_only_under_an_episode_stops_it_with_a_sentence_a
 
     failing_disk.unmount()
     failing_disk.mount()
-    client = start_hub(hub.home).start()
+    hub.start()
+    client = hub.api()
     after = turns_of(client, episode_id)
     assert {key: after.get(key) for key in before} == before
     client.post(f"/live/{episode_id}/run_episode").raise_for_status()
@@ -200,7 +203,8 @@ def test_a_second_hub_on_the_same_home_says_where_the_first_one_is_and_leaves_it
     start_hub: type[Hub], tmp_path: Path
 ) -> None:
     hub = start_hub(tmp_path)
-    client = hub.start()
+    hub.start()
+    client = hub.api()
     episode_id = begin(client)
     assert hub.process is not None
     second = retro_dash(tmp_path, "web", "--port", "0", "--engine", "none")

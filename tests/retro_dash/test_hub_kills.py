@@ -18,8 +18,7 @@ KILLS = 20
 def hub(tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(tmp_path)
     yield hub
-    if hub.process is not None and hub.process.poll() is None:
-        hub.kill()
+    hub.clear()
 
 
 @pytest.mark.slow
@@ -28,7 +27,8 @@ def test_every_acknowledged_turn_survives_twenty_kills_once(hub: Hub):
     moments = random.Random(20)
     task = next(t for t in bundled_tasks("alfworld", "valid") if "large" in t.id)
     body = {"env": "alfworld", "task_id": task.id, "planner": EXPERT, "trial_limit": 60, "strategy": "none"}
-    client = hub.start()
+    hub.start()
+    client = hub.api()
     episode_id = client.post("/live", json=body).raise_for_status().json()["episode_id"]
     acknowledged: dict[tuple[int, int], str] = {}
     for _ in range(KILLS):
@@ -41,7 +41,7 @@ def test_every_acknowledged_turn_survives_twenty_kills_once(hub: Hub):
         while time.monotonic() < until:
             acknowledged |= turns_of(client, episode_id)
         hub.kill()
-        client = hub.start()
+        hub.start()
         found = turns_of(client, episode_id)
         assert {key: found.get(key) for key in acknowledged} == acknowledged
         acknowledged = found

@@ -47,6 +47,9 @@ export const getText = async (path) => (await request(path)).text();
 export const post = async (path, body = {}, headers = {}) =>
   (await request(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) })).json();
 export const put = async (path, body) => (await request(path, { method: "PUT", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
+export const remove = (path) => request(path, { method: "DELETE" });
+/** A file as it is, not as JSON. */
+export const send = async (path, parameters, file) => (await request(path + query(parameters), { method: "POST", headers: { "content-type": "application/octet-stream" }, body: file })).json();
 export const id = encodeURIComponent;
 
 const EVENTS = ["message", "token", "state", "reset", "turn", "trial_started", "trial_finished", "reflection", "finished"];

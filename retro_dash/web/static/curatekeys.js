@@ -19,7 +19,7 @@ export function keysOfCurate({ acts, on, inPair }) {
     { id: "auto", label: "Auto-advance on or off", keys: "Shift+A" }, { id: "blind", label: "Blind: outcomes hidden until judged", keys: "Shift+B" },
     { id: "review", label: "Review: agreement, disagreements, the final word", keys: "Shift+R" }, { id: "disputeNext", label: "Next disagreement", keys: "]" }, { id: "disputeBack", label: "Disagreement before", keys: "[" },
     { id: "tags", label: "Edit the tags", keys: "Shift+T" },
-    { id: "datasets", label: "Datasets", keys: "Shift+D" }, { id: "import", label: "Import a file", keys: "Shift+I" },
+    { id: "datasets", label: "Datasets", keys: "Shift+D" }, { id: "import", label: "Import files", keys: "Shift+I" },
     { id: "keys", label: "Change the keys", keys: "Shift+K" }, { id: "close", label: "Close the panel; else the whole episode", keys: "Escape" },
     { id: "pair", label: "Blind votes: which advice is better?", keys: "Shift+V" },
     { id: "left", label: "Vote: the left one is better", keys: "1 ArrowLeft", when: inPair }, { id: "right", label: "Vote: the right one is better", keys: "2 ArrowRight", when: inPair }, { id: "tie", label: "Vote: equally good", keys: "3 0", when: inPair },

@@ -2,7 +2,7 @@
 
 import { get, getText, id, post } from "./api.js";
 import { age, button, fill, h, number, plural, reason, setText, sign } from "./dom.js";
-import { foldAll, gainBadge, openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
+import { foldAll, openingElement, outcome, reflectionElement, settingsWords, turnElement } from "./turns.js";
 import { pieces } from "./virtual.js";
 
 const TURNS_A_PAGE = 50;
@@ -144,8 +144,8 @@ function headElement(episode, trials, { onClose, tell, board }) {
     h("div", { class: "stage-title" }, button("← All episodes", onClose, { class: "quiet", title: "Back to the table (Esc)" }), h("h1", { class: "task" }, episode.task.instruction)),
     h("div", { class: "chips" },
       h("span", { class: "chip" }, h("span", { class: `sign ${who}`, "aria-hidden": "true" }, mark), won ? `solved in trial ${won}` : episode.state), h("span", { class: "chip" }, episode.task.env), h("span", { class: "chip" }, episode.task.split),
-      h("span", { class: "chip who" }, sign(episode.planner === "expert" ? "expert" : "planner"), "planner ", episode.planner), h("span", { class: "chip who" }, sign(episode.reflector === "expert" ? "expert" : "reflector"), "reflector ", episode.reflector),
-      h("span", { class: "chip" }, `T ${number(episode.temperature)} · seed ${episode.seed} · ${String(episode.strategy).replace("_", " ")}`), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
+      h("span", { class: "chip who" }, sign(episode.planner === "expert" ? "expert" : "planner", "planner"), episode.planner), h("span", { class: "chip who" }, sign(episode.reflector === "expert" ? "expert" : "reflector", "reflector"), episode.reflector),
+      h("span", { class: "chip" }, settingsWords(episode)), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
     h("div", { class: "tools row" },
       episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,
       h("a", { class: "button", href: `/?${again}` }, "Same task again"), h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),

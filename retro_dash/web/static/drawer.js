@@ -7,7 +7,7 @@ import { importPanel } from "./importer.js";
 import { reviewPanel } from "./reviewpanel.js";
 import { tagsPanel } from "./tagspanel.js";
 
-const TITLES = { review: "Review", tags: "Tags", datasets: "Datasets", import: "Import a file", keys: "Keys" };
+const TITLES = { review: "Review", tags: "Tags", datasets: "Datasets", import: "Import files", keys: "Keys" };
 
 /** Returns {element, open(name), toggle(name), close(), step(by)}; close answers whether there was something to close. */
 export function drawDrawer({ keymap, query, onQuery, say, refocus, onImported, onTags, show, decide }) {

@@ -3,7 +3,7 @@
 import { get, id, post } from "./api.js";
 import { button, fill, h, plural, setEnabled, setText } from "./dom.js";
 import { filterLine } from "./filter.js";
-import { labelled } from "./trainform.js";
+import { labelled } from "./fields.js";
 
 const STRATEGIES = { reflexion: "reflections", last_attempt: "last attempt", both: "both", none: "nothing" };
 
@@ -32,7 +32,7 @@ export function evaluationForm({ onStarted }) {
   const splitBox = h("div", { class: "fields" }, labelled("rd-eval-split", "Split", split));
   const element = h("section", { class: "eval-form", "aria-label": "Evaluate", hidden: true },
     h("div", { class: "step" }, h("h2", {}, "Which tasks"), h("div", { class: "fields" }, labelled("rd-eval-env", "Environment", env), labelled("rd-eval-where", "From", where), labelled("rd-eval-count", "How many, drawn with seed 0", count)), filterBox, datasetBox, splitBox, found),
-    h("div", { class: "step" }, h("h2", {}, "Which methods"), h("p", { class: "dim" }, "The first is what the others are compared with. Adapters are loaded for the run."), list, h("div", {}, button("+ Another method", () => { arms.push(arm(`method ${arms.length + 1}`, players[0])); drawArms(); }, { class: "chip-button" }))),
+    h("div", { class: "step" }, h("h2", {}, "Which methods"), h("p", { class: "dim" }, "The first is what the others are compared with. Adapters are loaded for the run."), list, h("div", {}, button("+ Another method", () => { arms.push(arm(`method ${arms.length + 1}`, "expert")); drawArms(); }, { class: "chip-button" }))),
     h("div", { class: "step" }, h("h2", {}, "How"), h("div", { class: "fields" }, labelled("rd-eval-trials", "Trials a task", trials), labelled("rd-eval-seeds", "Seeds", seeds), labelled("rd-eval-measure", "Score", measure), labelled("rd-eval-name", "Name", name)), problem, start));
   env.addEventListener("change", () => { drawSplits(); look(); });
   where.addEventListener("change", () => { state.where = where.value; showWhere(); look(); });
@@ -42,11 +42,20 @@ export function evaluationForm({ onStarted }) {
 
   async function open({ filter, dataset: frozen, arms: wanted, like }) {
     key = crypto.randomUUID?.() ?? String(Math.random());
-    const [policies, adapters, found_, versions] = await Promise.all([get("/policies"), get("/adapters/rows"), get("/environments"), get("/datasets")]);
+    element.inert = true;
+    try {
+      await refill({ filter, frozen, wanted, like });
+    } finally {
+      element.inert = false;
+    }
+  }
+
+  async function refill({ filter, frozen, wanted, like }) {
+    const [policies, adapters, found_, versions, { engine }] = await Promise.all([get("/policies"), get("/adapters/rows"), get("/environments"), get("/datasets"), get("/status")]);
     environments = found_.filter((one) => one.works);
-    const models = policies.planners.map((one) => one.name);
-    const base = models.find((one) => one !== "expert") ?? "expert";
-    players = [...new Set([...models, ...adapters.filter((row) => !row.problem).map((row) => row.adapter.name)])];
+    const base = engine.model ?? "expert";
+    const roles = Object.fromEntries([...policies.planners.map((one) => [one.name, one.role]), ...adapters.filter((row) => !row.problem).map((row) => [row.adapter.name, row.adapter.role])]);
+    players = Object.entries(roles).map(([name_, role]) => ({ name: name_, role: role === "both" ? null : role }));
     fill(env, environments.map((one) => h("option", { value: one.name }, one.title)));
     get("/filters").then(line.know).catch(() => {});
     state = { filter: filter ?? like?.source.filter ?? "outcome:failed", where: frozen || like?.source.dataset ? "dataset" : like?.source.split ? "split" : "filter" };
@@ -60,13 +69,20 @@ export function evaluationForm({ onStarted }) {
       measure.value = like.report.measure;
       count.value = like.source.count ?? "";
       name.value = like.run.name;
-    } else if (/env:(\w+)/.test(state.filter)) env.value = /env:(\w+)/.exec(state.filter)[1];
+    } else await chooseEnvironment();
     where.value = state.where;
     line.set(state.filter);
     drawSplits(like?.source.split);
     showWhere();
     drawArms();
     await look();
+  }
+
+  // That of the filter, else of the first episode that it finds.
+  async function chooseEnvironment() {
+    const [, named] = /(?:^|\s)env:(\w+)/.exec(state.filter) ?? [];
+    const wanted = named ?? (await get("/episodes", { filter: state.filter, limit: 1 }).catch(() => null))?.rows[0]?.env;
+    if (environments.some((one) => one.name === wanted)) env.value = wanted;
   }
 
   // "" is the base model; a planner's and a reflector's adapter of one run make one method.
@@ -103,8 +119,8 @@ export function evaluationForm({ onStarted }) {
         element_.addEventListener("change", () => { one[field] = field === "temperature" ? Number(element_.value) : element_.value; });
         return labelled(inputId, label, element_);
       };
-      const pick = () => h("select", {}, [...new Set([...players, one.planner, one.reflector])].map((player) => h("option", { value: player }, player)));
-      return h("li", { class: "arm" }, input("Method", "name", h("input", { maxlength: 100 })), input("● Planner", "planner", pick()), input("◆ Reflector", "reflector", pick()),
+      const pick = (role) => h("select", {}, [...new Set([...players.filter((player) => !player.role || player.role === role).map((player) => player.name), one[role]])].map((player) => h("option", { value: player }, player)));
+      return h("li", { class: "arm" }, input("Method", "name", h("input", { maxlength: 100 })), input("● Planner", "planner", pick("planner")), input("◆ Reflector", "reflector", pick("reflector")),
         input("Next trial reads", "strategy", h("select", {}, Object.entries(STRATEGIES).map(([value, text]) => h("option", { value }, text)))), input("Temperature", "temperature", h("input", { type: "number", min: 0, max: 5, step: 0.1 })),
         arms.length > 1 ? button("Remove", () => { arms.splice(index, 1); drawArms(); }, { class: "link", "aria-label": `Remove ${one.name}` }) : null);
     }));

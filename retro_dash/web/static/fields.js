@@ -50,3 +50,8 @@ function field(input, put) {
     },
   };
 }
+
+/** A label over an input, with a hint under it. */
+export function labelled(inputId, text, input, hint = null) {
+  return h("div", { class: "field" }, h("label", { for: inputId }, text), h("div", { class: "input-row" }, input), hint);
+}

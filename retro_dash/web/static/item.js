@@ -1,32 +1,15 @@
 // One item of a queue: its trials beside each other with the reflections between them, each part a place for labels.
 
 import { get, id } from "./api.js";
-import { button, fill, h, number, plural, reason, setText, sign } from "./dom.js";
+import { button, fill, h, number, plural, reason, sign } from "./dom.js";
 import { keyOf } from "./ledger.js";
 import { markChip } from "./marks.js";
+import { countOf, nameOf, reflectionAfter } from "./parts.js";
+import { rewriteElement, rewriteForm } from "./rewrite.js";
 import { gainBadge, openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
 
 const TURNS_A_PAGE = 50;
 const NAMES = ["verdict", "adjudication", "step_reward", "first_error", "quality", "preference", "tags", "note"];
-
-/** The parts of an episode in the order in which they are read. */
-export function partsOf(episode) {
-  const parts = [{ part: "episode", trial: null, turn: null }];
-  for (const trial of episode.trials) {
-    parts.push({ part: "trial", trial: trial.index, turn: null });
-    for (let turn = 1; turn <= countOf(episode, trial); turn += 1) parts.push({ part: "turn", trial: trial.index, turn });
-    if (reflectionAfter(episode, trial.index)) parts.push({ part: "reflection", trial: trial.index, turn: null });
-  }
-  return parts;
-}
-
-export const countOf = (episode, trial) => episode.turn_counts?.[trial.index] ?? trial.turns.length;
-const reflectionAfter = (episode, trial) => episode.reflections.find((one) => one.after_trial === trial);
-
-/** "Turn 3 of trial 1", as the bar and screen readers say it. */
-export function nameOf({ part, trial, turn }) {
-  return { episode: "Whole episode", trial: `Trial ${trial}`, turn: `Turn ${turn} of trial ${trial}`, reflection: `Reflection after trial ${trial}` }[part];
-}
 
 /**
  * Draws an item. `ledger()` gives its labels as they stand, `isSaved(id)` whether the hub has one, `isBlind()` whether
@@ -166,9 +149,7 @@ export function drawItem(element, item, { ledger, isSaved, isBlind, onFocus }) {
     const value = label?.value;
     for (const field of ["thought", "action", "text"]) entry.node.classList.toggle(`rewrote-${field}`, value?.[field] !== undefined);
     if (!value) return;
-    const shown = h("div", { class: "rewrite" }, h("p", { class: "small rewrite-head" }, sign("human"), "rewritten", h("i", { class: "saved-sign", role: "img", "aria-label": isSaved(label.id) ? "saved" : "not saved yet" }, isSaved(label.id) ? "✓" : "…")),
-      value.thought !== undefined ? h("div", { class: "thought" }, value.thought) : null, value.action !== undefined ? h("div", { class: "action" }, h("code", {}, value.action)) : null,
-      value.text !== undefined ? h("blockquote", {}, value.text) : null);
+    const shown = rewriteElement(value, isSaved(label.id));
     if (entry.reflection) entry.body.after(shown);
     else entry.body.querySelector(".action").after(shown);
   }
@@ -199,11 +180,6 @@ export function drawItem(element, item, { ledger, isSaved, isBlind, onFocus }) {
   function edit(target, standing, onDone) {
     const entry = places.get(keyOf(target));
     if (!entry?.body || entry.editing) return;
-    entry.editing = true;
-    const old = standing ?? {};
-    const original = entry.reflection ? { text: entry.reflection.text } : { thought: entry.turn.thought, action: entry.turn.action };
-    const areas = Object.entries(original).map(([field, text]) => [field, h("textarea", { rows: field === "action" ? 1 : 3, class: field === "action" ? "mono" : "", "aria-label": `Rewritten ${field}`, value: old[field] ?? text })]);
-    const problem = h("p", { class: "problem", role: "alert", hidden: true });
     const end = () => {
       entry.editing = false;
       form.remove();
@@ -211,30 +187,13 @@ export function drawItem(element, item, { ledger, isSaved, isBlind, onFocus }) {
       show();
       focus(target);
     };
-    const save = () => {
-      const value = Object.fromEntries(areas.map(([field, area]) => [field, area.value]).filter(([field, text]) => text !== original[field]));
-      if (["action", "text"].some((field) => field in value && !value[field].trim())) {
-        problem.hidden = false;
-        return setText(problem, "A rewrite cannot be empty. To leave it out, give the verdict discard.");
-      }
-      end();
-      onDone(Object.keys(value).length ? value : null);
-    };
-    const form = h("form", { class: "rewrite-form", "aria-label": `Rewrite ${nameOf(target).toLowerCase()}`, on: { submit: (event) => event.preventDefault() } }, areas.map(([, area]) => area), problem,
-      h("div", { class: "tools row" }, button([h("span", {}, "Save"), h("kbd", {}, "Ctrl+Enter")], save, { class: "primary" }), button([h("span", {}, "Cancel"), h("kbd", {}, "Esc")], end)));
-    form.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault();
-        save();
-      } else if (event.key === "Escape") {
-        event.preventDefault();
-        end();
-      }
-    });
+    const original = entry.reflection ? { text: entry.reflection.text } : { thought: entry.turn.thought, action: entry.turn.action };
+    const form = rewriteForm({ name: nameOf(target), original, standing, onCancel: end, onSave: (value) => { end(); onDone(value); } });
+    entry.editing = true;
     entry.node.classList.add("editing");
     if (entry.reflection) entry.body.after(form);
     else entry.body.prepend(form);
-    areas.at(-1)[1].focus();
+    form.querySelector("textarea:last-of-type").focus();
     form.scrollIntoView({ block: "nearest" });
   }
 

@@ -2,7 +2,7 @@
 // the hub has it.
 
 import { button, fill, h, setEnabled, setText } from "./dom.js";
-import { nameOf } from "./item.js";
+import { nameOf } from "./parts.js";
 import { QUALITIES, REWARDS, VERDICTS } from "./marks.js";
 
 /** `acts`: what the buttons do; `keysOf(id)`. Returns {element, show(target, ledger, tags), state(…), say(…), note()}. */

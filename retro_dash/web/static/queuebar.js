@@ -2,7 +2,7 @@
 // the item's place when the queue has none.
 
 import { get } from "./api.js";
-import { button, fill, h, number, plural, setText, store } from "./dom.js";
+import { button, fill, h, number, setText, store } from "./dom.js";
 import { filterLine } from "./filter.js";
 
 const ORDERS = [["shuffle", "shuffled"], ["low_reward", "worst first: low reward"], ["repeats", "worst first: repeated actions"], ["high_gain", "highest reflection gain"], ["disagreement", "most disagreement"], ["uncertainty", "model least sure"], ["newest", "newest first"]];
@@ -68,7 +68,7 @@ function duration(seconds) {
 export function endElement({ problem, isHomeEmpty, progress, onImport, onDatasets, onBack, onAll }) {
   if (problem) return card(problem.status === 422 ? "The filter has a mistake." : "The queue could not be read.", problem.message);
   if (isHomeEmpty) return card("Nothing to label yet.", "Episodes come from playing, from collecting runs, and from files of other programs. Then they stand here one by one, and your verdicts become a dataset.",
-    h("a", { class: "button primary", href: "/" }, "Play one"), button("Import a file", onImport));
+    h("a", { class: "button primary", href: "/" }, "Play one"), button("Import files", onImport));
   if (progress?.total === 0) return card("No episode matches this filter.", "Change it, or take every episode.", button("All episodes", onAll, { class: "primary" }));
   const isLeft = progress && progress.done + progress.mine < progress.total;
   return card("✓ Nothing here waits for you.", isLeft ? "What is left is on other people's screens, or you passed it over. Wait a little, or go through another filter." : "Every episode of this queue has its verdict. Freeze it into a dataset, or go through another filter.",

@@ -37,7 +37,7 @@ export async function drawReport(element, { run, report }, adapters) {
 function methodTable(report, about) {
   const interval = ({ mean, low, high }) => h("td", { class: "tabular" }, (100 * mean).toFixed(1), h("span", { class: "dim small" }, ` ${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)}`));
   return h("table", { class: "results" }, h("caption", { class: "sr" }, "Methods of this evaluation"),
-    h("thead", {}, h("tr", {}, ["Method", "IR", "FR", "AR", "Against first"].map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", {}, h("tr", {}, [["Method"], ["IR", "first trial"], ["FR", "final trial"], ["AR", "all trials"], ["Against first", "final trial"]].map(([text, meaning]) => h("th", { scope: "col" }, text, meaning ? h("span", { class: "meaning" }, meaning) : null)))),
     h("tbody", {}, report.arms.map((arm) => {
       const scores = arm[report.measure];
       const difference = arm.compared?.difference;
@@ -60,7 +60,7 @@ function flips(run, report) {
 
 function flipList(run, list, who, word) {
   if (!list.length) return null;
-  return h("ul", { class: "flip-list" }, list.map(([task, before, after]) => h("li", {}, h("span", { class: `chip ${who}` }, word), h("span", { class: "mono flip-task" }, task.replace(/ seed \d+$/, "")),
+  return h("ul", { class: "flip-list" }, list.map(([task, before, after]) => h("li", {}, h("span", { class: `chip ${who}` }, word), h("span", { class: "mono flip-task", title: task }, task.replace(/ seed \d+$/, "")),
     h("a", { href: `/episodes?episode=${id(before)}` }, "before"), h("a", { href: `/episodes?episode=${id(after)}` }, "after"),
     h("a", { class: "both", href: `/results?${new URLSearchParams({ run: run.id, a: before, b: after })}` }, "side by side"))));
 }

@@ -2,7 +2,7 @@
 
 import { get, id } from "./api.js";
 import { button, coefficient, fill, h, plural, setText } from "./dom.js";
-import { nameOf } from "./item.js";
+import { nameOf } from "./parts.js";
 import { judgeSection } from "./judgepanel.js";
 import { REWARDS, VERDICTS, words } from "./marks.js";
 

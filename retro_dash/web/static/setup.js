@@ -85,8 +85,6 @@ export function drawSetup(element, { onStart, onChange }) {
       const fits = list.filter((one) => !one.role || one.role === key);
       fill(select, fits.map((one) => h("option", { value: one.name, disabled: one.available === false, selected: one.name === chosen[key] }, (one.label || one.name) + (one.available === false ? " (not ready)" : ""))));
     }
-    const detail = data.policies.planners.find((one) => one.name === chosen.planner)?.detail;
-    setText(form.plannerNote, detail ?? "");
     setText(form.strategyNote, STRATEGIES.find(([name]) => name === chosen.strategy)?.[2] ?? "");
   }
 
@@ -185,7 +183,7 @@ function controls(chosen, onStart) {
     trial_limit: count("trial_limit", 1, 100, 1), query: h("input", { type: "search", placeholder: "Filter tasks", "aria-label": "Filter tasks" }),
     random: h("button", { type: "button", class: "button" }, "Random"), count: h("p", { class: "dim small" }, "Loading tasks …"),
     tasks: h("ul", { class: "tasks", role: "listbox", "aria-label": "Tasks", tabindex: "0" }),
-    envNote: h("p", { class: "dim small" }), plannerNote: h("p", { class: "dim small" }), strategyNote: h("p", { class: "dim small" }),
+    envNote: h("p", { class: "dim small" }), strategyNote: h("p", { class: "dim small" }),
     start: button([h("span", {}, "New episode"), h("kbd", {}, "o")], onStart, { class: "wide" }),
   };
   fill(form.strategy, STRATEGIES.map(([value, label]) => h("option", { value, selected: value === chosen.strategy }, label)));
@@ -193,9 +191,9 @@ function controls(chosen, onStart) {
   form.element = h("div", { class: "setup-form" },
     h("div", { class: "pair" }, field("Environment", form.env), field("Split", form.split)), form.envNote,
     h("div", { class: "finder" }, form.query, form.random), form.tasks, form.count,
-    field("Planner", form.planner, form.plannerNote), field("Reflector", form.reflector),
+    field("Planner", form.planner), field("Reflector", form.reflector),
     field("Next trial is told", form.strategy, form.strategyNote),
     h("div", { class: "triple" }, field("Temperature", form.temperature), field("Seed", form.seed), field("Trials", form.trial_limit)),
-    form.start);
+    h("div", { class: "setup-end" }, form.start));
   return form;
 }

@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { button, fill, h, keyed, number, setText, sign, signed } from "./dom.js";
-import { gainBadge, outcome } from "./turns.js";
+import { drawIntro } from "./intro.js";
+import { gainBadge, outcome, settingsWords } from "./turns.js";
 
 /** What the episode is doing, in words. */
 export const PHASES = { ready: "Ready", thinking: "The planner thinks", proposed: "Waits for you", acting: "The environment answers", reflecting: "The reflector looks back", between_trials: "Between trials", finished: "Finished" };
@@ -15,16 +16,15 @@ export function crumbs(episode, task) {
     episode ? { text: episode.id, href: `/episodes?episode=${encodeURIComponent(episode.id)}` } : { text: "not started" }];
 }
 
-/** The regions of the page, by name. */
-export function layout(main) {
+/** The regions of the page, by name. `begin`: the button of the first press. */
+export function layout(main, begin) {
   const page = {
+    intro: drawIntro(h("div", { class: "tools row" }, begin, h("span", { class: "dim small" }, "or turn by turn with ", h("kbd", {}, "S"), ", and ", h("kbd", {}, "?"), " for every key"))),
     setup: h("section", { class: "panel setup", "aria-label": "Task and agents" }), title: h("h1", { class: "task" }, "Play"), chips: h("div", { class: "chips" }),
     transport: h("div", { class: "transport", role: "toolbar", "aria-label": "Play" }), phase: h("span", { class: "phase" }, "Ready"),
-    problem: h("p", { class: "problem", role: "alert", hidden: true }), expert: h("p", { class: "expert-note", hidden: true }),
+    problem: h("p", { class: "problem", role: "alert", hidden: true }),
     trials: h("div", { class: "trials" }), strip: h("div", { class: "strip", "aria-label": "Trials so far", role: "img", hidden: true }),
-    end: h("div", { class: "the-end", hidden: true }), empty: h("section", { class: "empty-state" },
-      h("p", {}, h("strong", {}, "Nothing has been played yet.")),
-      h("p", {}, "Press ", h("kbd", {}, "⇧R"), " Run episode: the planner tries the task, the reflector looks back at what went wrong, and the planner tries again. Or go turn by turn with ", h("kbd", {}, "S"), ".")),
+    end: h("div", { class: "the-end", hidden: true }),
     stage: h("section", { class: "stage", "aria-label": "Episode" }), world: h("aside", { class: "panel world", "aria-label": "World" }), worldView: h("div", { class: "world-view" }), budget: h("div", { class: "budget" }),
     latest: h("button", { type: "button", class: "button latest", hidden: true }, "↓ Newest turn"),
     presenter: h("button", { type: "button", class: "button quiet", title: "Presenter view: only task, turns, reflection and reward" }, "Present", h("kbd", { "aria-hidden": "true" }, "P")), live: h("div", { class: "live-list" }),
@@ -32,7 +32,7 @@ export function layout(main) {
   fill(main, page.setup,
     fill(page.stage,
       h("header", { class: "stage-head" }, h("div", { class: "stage-title" }, page.title, page.presenter), page.chips),
-      h("div", { class: "controls" }, page.transport, page.strip), page.problem, page.expert, page.empty, page.trials, page.end, page.latest),
+      h("div", { class: "controls" }, page.transport, page.strip), page.problem, page.intro.element, page.trials, page.end, page.latest),
     page.world);
   page.setup.parentElement.classList.add("play");
   const setupBox = h("div", {});
@@ -59,12 +59,10 @@ export function showHead(page, task, episode, setup) {
     page.chips.dataset.key = key;
     const type = task?.metadata_public?.type ?? task?.metadata?.type;
     fill(page.chips, task ? [h("span", { class: "chip" }, task.env), h("span", { class: "chip" }, task.split), typeof type === "string" ? h("span", { class: "chip" }, type) : null,
-      h("span", { class: "chip who" }, sign(who(planner, "planner")), "planner ", label(planner)), h("span", { class: "chip who" }, sign(who(reflector, "reflector")), "reflector ", label(reflector)),
-      episode ? h("span", { class: "chip" }, `T ${number(episode.temperature)} · seed ${episode.seed} · ${episode.strategy.replace("_", " ")}`) : null] : []);
+      h("span", { class: "chip who" }, sign(who(planner, "planner"), "planner"), label(planner)), h("span", { class: "chip who" }, sign(who(reflector, "reflector"), "reflector"), label(reflector)),
+      episode ? h("span", { class: "chip" }, settingsWords(episode)) : null] : []);
   }
-  const expert = [planner, reflector].includes("expert");
-  page.expert.hidden = !expert || Boolean(episode?.trials.length);
-  if (expert && !page.expert.firstChild) fill(page.expert, sign("expert"), " The scripted expert is a program that knows how this environment works, not a language model. Choose a model as planner to see one try.");
+  page.intro.show({ task, planner: setup.policy(planner), reflector: setup.policy(reflector), strategy: setup.chosen.strategy, trialLimit: setup.chosen.trial_limit });
 }
 
 /** How the trials went, in a strip and, at the end, in a sentence. */
@@ -95,7 +93,7 @@ export function showEnd(page, state) {
     : episode.state === "failed" ? `Not solved in ${trials.length} trials.` : `The episode ended: ${episode.state}.`;
   fill(page.end, h("p", {}, h("span", { class: `sign ${solved ? "success" : "failure"}`, "aria-hidden": "true" }, solved ? "✓" : "✕"), " ", h("strong", {}, say), helped ? gainBadge(helped) : null),
     h("div", { class: "tools row" }, h("a", { class: "button primary", href: `/episodes?episode=${encodeURIComponent(episode.id)}` }, "Compare its trials side by side"),
-      h("span", { class: "dim small" }, "or fork any turn, or press O for a new episode")));
+      h("a", { class: "button", href: `/curate?${new URLSearchParams({ filter: `id:${episode.id}`, episode: episode.id })}` }, "Label it"), h("span", { class: "dim small" }, "or fork any turn, or press ", h("kbd", {}, "O"), " for a new episode")));
 }
 
 export function showBudget(page, state, task) {

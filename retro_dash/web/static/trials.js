@@ -2,6 +2,7 @@
 
 import { button, fill, h, keyed, number, plural, reason, setText, sign } from "./dom.js";
 import { openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
+import { failureWords, partingOf } from "./why.js";
 
 /** Draws into `element`; `acts`: {fork, other, step, reflect, editReflection, nextTrial}. Returns {show(state), stream(state)}. */
 export function drawTrials(element, acts) {
@@ -31,7 +32,7 @@ function items(state) {
     const isOpen = trial === last && phase === "between_trials" && !trial.success;
     const isWriting = trial === last && (partial?.role === "reflector" || phase === "reflecting") && trial.stop_reason && !trial.success;
     if (isWriting && !reflection) list.push({ kind: "writing", key: `writing ${trial.index}`, trial });
-    else if (reflection) list.push({ kind: "reflection", key: `reflection ${trial.index}`, reflection, isOpen });
+    else if (reflection) list.push({ kind: "reflection", key: `reflection ${trial.index}`, reflection, isOpen, trial, next: episode.trials.find((one) => one.index === trial.index + 1) });
     else if (isOpen) list.push({ kind: "choice", key: `choice ${trial.index}`, trial, allowed: state.allowed });
   }
   if (phase === "thinking" && !last) list.push({ kind: "waiting", key: "waiting" });
@@ -43,12 +44,12 @@ const CREATE = { trial: createTrial, reflection: createReflection, writing: crea
 function createTrial({ trial }, { acts, folded }) {
   const title = h("span", { class: "trial-title" });
   const facts = h("span", { class: "trial-facts dim" });
-  const lesson = h("span", { class: "trial-lesson dim" });
-  const toggle = h("button", { type: "button", class: "trial-head", "aria-expanded": "true" }, h("span", { class: "twist", "aria-hidden": "true" }, "▾"), title, facts, lesson);
+  const toggle = h("button", { type: "button", class: "trial-head", "aria-expanded": "true" }, h("span", { class: "twist", "aria-hidden": "true" }, "▾"), title, facts);
   const turns = h("div", { class: "turns" });
   const pending = h("div", {});
   const error = h("p", { class: "problem", hidden: true });
-  const body = h("div", { class: "trial-body" }, openingElement(trial), turns, pending, error);
+  const why = h("p", { class: "why", hidden: true });
+  const body = h("div", { class: "trial-body" }, openingElement(trial), turns, pending, error, why);
   const section = h("section", { class: "trial", id: `trial-${trial.index}`, "aria-label": `Trial ${trial.index}` }, h("h2", { class: "bare" }, toggle), body);
   toggle.addEventListener("click", () => {
     folded.set(trial.index, !body.hidden);
@@ -64,12 +65,17 @@ function createTrial({ trial }, { acts, folded }) {
     section.dataset.outcome = who;
     fill(title, `Trial ${item.trial.index} `, h("span", { class: `sign ${who === "running" ? "planner" : who}`, "aria-hidden": "true" }, mark), ` ${word}`);
     setText(facts, [item.trial.stop_reason ? `reward ${number(item.trial.reward)}` : "", plural(item.trial.turns.length, "turn"), item.trial.stop_reason && !item.trial.success ? reason(item.trial.stop_reason) : ""].filter(Boolean).join(" · "));
+    const before = item.episode.trials.find((one) => one.index === item.trial.index - 1);
+    const parting = before ? partingOf(before, item.trial) : null;
     keyed(turns, item.trial.turns, (turn) => `${turn.index} ${turn.action} ${turn.author}`, (turn) => turnElement(turn, {
-      trial: item.trial.index, before: item.trial.turns[turn.index - 2]?.reward ?? 0,
+      trial: item.trial.index, before: item.trial.turns[turn.index - 2]?.reward ?? 0, instead: parting?.turn === turn.index ? { trial: before.index, action: parting.was } : null,
       tools: [button("fork", () => acts.fork(item.trial.index, turn), { class: "link", title: "Begin a new episode that leaves this one before this turn; this one stays as it is" })],
     }));
     error.hidden = !item.trial.error;
     setText(error, item.trial.error ?? "");
+    const words = failureWords(item.trial);
+    why.hidden = !words;
+    if (words && !why.firstChild) fill(why, h("span", { class: "sign failure", "aria-hidden": "true" }, "✕"), h("strong", {}, `Trial ${item.trial.index} failed: `), words);
     updatePending(pending, item, state, acts);
     setFolded(folded.get(item.trial.index) ?? !item.isLast);
   };
@@ -146,8 +152,8 @@ function createReflection(item, { acts }) {
   const place = h("div", { class: "between" });
   let shown = "";
   let editing = false;
-  place.__update = ({ reflection, isOpen }) => {
-    const key = JSON.stringify([reflection, isOpen]);
+  place.__update = ({ reflection, isOpen, trial, next }) => {
+    const key = JSON.stringify([reflection, isOpen, next?.stop_reason, next ? partingOf(trial, next)?.turn : 0]);
     if (editing && isOpen) return;
     if (key === shown) return;
     shown = key;
@@ -160,17 +166,27 @@ function createReflection(item, { acts }) {
       editing = false;
       shown = "";
       then();
-      place.__update({ reflection, isOpen });
+      place.__update({ reflection, isOpen, trial, next });
     };
     const tools = isOpen ? [
       button([sign("human"), " Edit"], () => edit(reflection.text)), button("Write my own", () => edit("")),
       reflection.text.trim() ? button("Use none", () => acts.editReflection("")) : null,
       button([h("span", {}, "Next trial"), h("kbd", {}, "n")], () => acts.nextTrial(), { class: "primary" })] : [];
-    const element = reflectionElement(reflection, { tools: tools.filter(Boolean) });
+    const element = reflectionElement(reflection, { tools: tools.filter(Boolean), note: next ? changeElement(trial, next) : null });
     element.classList.toggle("hero", isOpen);
     fill(place, element);
   };
   return place;
+}
+
+/** What the trial after a reflection did with it. */
+function changeElement(trial, next) {
+  const parting = partingOf(trial, next);
+  const [who, mark] = outcome(next);
+  const end = !next.stop_reason ? "" : next.success ? ` Solved in ${plural(next.turns.length, "turn")}.` : " It failed again.";
+  if (!parting && !end) return null;
+  return h("p", { class: "change" }, h("span", { class: `sign ${who === "running" ? "planner" : who}`, "aria-hidden": "true" }, mark), h("strong", {}, `What changed in trial ${next.index}: `),
+    parting ? ["at turn ", String(parting.turn), " it did ", h("code", {}, parting.now), " instead of ", h("code", {}, parting.was), "."] : "it took the same turns.", end);
 }
 
 function reflectionForm(text, onSave, onCancel) {

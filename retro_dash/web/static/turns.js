@@ -36,8 +36,8 @@ export function foldAll(root, open) {
   for (const details of root.querySelectorAll("details.opening")) details.open = open;
 }
 
-/** A taken turn. `tools`: buttons that appear on hover and focus. `repeats`: the earlier turn it only repeats. */
-export function turnElement(turn, { trial, before = 0, repeats = null, tools = [] } = {}) {
+/** A taken turn. `tools`: buttons that appear on hover and focus. `repeats`: the earlier turn it only repeats. `instead`: {trial, action} that the trial before did here. */
+export function turnElement(turn, { trial, before = 0, repeats = null, instead = null, tools = [] } = {}) {
   const who = WHO[turn.author] ?? "planner";
   const changed = turn.reward !== before;
   return h("article", { class: `turn by-${who}`, id: `t${trial}-${turn.index}`, tabindex: "-1", "aria-label": `Turn ${turn.index} of trial ${trial}` },
@@ -47,7 +47,8 @@ export function turnElement(turn, { trial, before = 0, repeats = null, tools = [
       h("div", { class: "action" }, sign(who, `${who}:`), h("code", {}, turn.action || "(no action)"),
         turn.author === "human" ? h("span", { class: "chip human" }, turn.edited_from ? "edited by a person" : "forced by a person") : null,
         turn.is_malformed ? h("span", { class: "chip failure" }, "✕ no readable action") : null,
-        repeats ? h("span", { class: "chip repeat", title: "The same action with the same answer: nothing was learned" }, `↻ repeats turn ${repeats}`) : null),
+        repeats ? h("span", { class: "chip repeat", title: "The same action with the same answer: nothing was learned" }, `↻ repeats turn ${repeats}`) : null,
+        instead ? h("span", { class: "chip instead", title: "The first turn that differs from the trial before" }, `≠ trial ${instead.trial} did: ${instead.action}`) : null),
       turn.edited_from ? h("details", { class: "was" }, h("summary", {}, "what the planner wrote"), h("pre", {}, turn.edited_from)) : null,
       seenElement(turn)),
     h("div", { class: "side" }, changed ? rewardChip(turn.reward) : null, tools.length ? h("div", { class: "tools" }, tools) : null));
@@ -79,10 +80,15 @@ export function gainBadge(reflection) {
   return h("span", { class: `gain ${who}`, title: `After trial ${reflection.after_trial + 1}: its reward minus that of trial ${reflection.after_trial}` }, `gain ${signed(reflection.gain)}`);
 }
 
+const READS = { reflexion: "reads reflections", last_attempt: "reads its last attempt", both: "reads both", none: "reads nothing of before" };
+
+/** How an episode was played: "temperature 0 · seed 7 · reads reflections". */
+export const settingsWords = ({ temperature, seed, strategy }) => `temperature ${number(temperature)} · seed ${seed} · ${READS[strategy] ?? String(strategy).replace("_", " ")}`;
+
 const AUTHOR = { reflector: "by the reflector", human: "by a person", expert: "by the scripted expert" };
 
-/** The words between two trials. */
-export function reflectionElement(reflection, { tools = [], level = "h3" } = {}) {
+/** The words between two trials. `note`: what came of them. */
+export function reflectionElement(reflection, { tools = [], note = null, level = "h3" } = {}) {
   const who = reflection.author === "human" ? "human" : reflection.author === "expert" ? "expert" : "reflector";
   return h("section", { class: "reflection", "aria-label": `Reflection after trial ${reflection.after_trial}` },
     h("header", {}, h(level, {}, sign("reflector"), "Reflection"),
@@ -91,7 +97,7 @@ export function reflectionElement(reflection, { tools = [], level = "h3" } = {})
     h("blockquote", { class: reflection.text.trim() ? "" : "dim" }, reflection.text.trim() ? reflection.text : "None: the next trial starts without it."),
     reflection.edited_from !== null && reflection.edited_from !== undefined
       ? h("details", { class: "was" }, h("summary", {}, "what the reflector wrote"), h("pre", {}, reflection.edited_from)) : null,
-    tools.length ? h("div", { class: "tools row" }, tools) : null);
+    note, tools.length ? h("div", { class: "tools row" }, tools) : null);
 }
 
 /** How a trial stands: ["success" | "failure" | "running", sign, word]. */

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
 from fixture_api import make_api
 from fixture_episodes import hostile_episode, kitchen_episode, many_episodes, question_episode
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from page_runs import RunSite, run_site
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from web_serving import serving
 
 from retro_dash.web import mount
 
@@ -27,29 +24,17 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+PATIENCE_MS = 60_000
+"""How long a page is waited for. A busy machine takes seconds for what a quiet one does at once."""
+
+expect.set_options(timeout=PATIENCE_MS)
+
 REPORT_VIOLATIONS = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (event) => {
   violations.push(`${event.violatedDirective} ${event.blockedURI}`);
 });
 """
-
-
-@contextmanager
-def serving(app: object) -> Iterator[str]:
-    """The app on a free port of this machine, while the block runs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(5)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +66,20 @@ def empty_site() -> Iterator[str]:
     one = kitchen_episode()
     with serving(mount(make_api([], {one.task.id: one}))) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
+    """The real hub over a home with runs of every kind."""
+    with run_site(tmp_path_factory.mktemp("home")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def empty_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
+    """The real hub over a home where nothing was done."""
+    with run_site(tmp_path_factory.mktemp("empty"), with_runs=False) as site:
+        yield site
 
 
 class Watch:
@@ -137,7 +136,7 @@ def open_page(browser: Browser, site: str) -> Iterator[OpenPage]:
             color_scheme=theme,  # type: ignore[arg-type]
             reduced_motion="reduce",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(REPORT_VIOLATIONS)
         contexts.append(context)
         page = context.new_page()

@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conftest import serving
 from fixture_episodes import HOSTILE, NOW, kitchen_episode
+from web_serving import serving
 
 from data.events import AdapterPublished, EpisodeStarted, Event, EventBody, MetricsLogged, RunCreated, RunStateChanged
 from data.store import Store

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
+from hub_process import ROOT, Hub
 from playwright.sync_api import Page
 
-ROOT = Path(__file__).parents[3]
 SECONDS = 5.0
 GONE = "the hub does not answer"
 pytestmark = [
@@ -26,43 +22,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on this machine: apt-get install tmux"),
 ]
-
-
-class Hub:
-    """A hub process on one port."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.home, self.url = home, f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> str:
-        """The address that signs a browser in, once the hub answers."""
-        words = ["web", "--home", str(self.home), "--port", str(self.port), "--no-browser", "--engine", "none"]
-        log = self.home / "hub.txt"
-        with log.open("wb") as output:
-            self.process = subprocess.Popen([sys.executable, "-m", "retro_dash.cli", *words], cwd=ROOT, stdout=output)
-        end = time.monotonic() + 90
-        while time.monotonic() < end:
-            assert self.process.poll() is None, "The hub ended by itself."
-            if (found := re.search(r"http\S+", log.read_text())) and self.answers():
-                return found[0]
-            time.sleep(0.05)
-        raise AssertionError("The hub did not start.")
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=1).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-        if number == signal.SIGKILL:
-            self.process.wait()
 
 
 class Terminal:
@@ -86,10 +45,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     (tmp_path / "home").mkdir()
     hub = Hub(tmp_path / "home")
     yield hub
-    if hub.process is not None and hub.process.poll() is None:
-        os.kill(hub.process.pid, signal.SIGCONT)
-        hub.process.terminate()
-        hub.process.wait(20)
+    hub.clear()
 
 
 @pytest.fixture
@@ -133,7 +89,7 @@ def test_a_frozen_and_a_restarted_hub(
     print("frozen: noticed after", both(gone, SECONDS + 1))
     hub.send(signal.SIGCONT)
     print("thawed: both go on after", both(back, SECONDS))
-    hub.send(signal.SIGKILL)
+    hub.kill()
     print("killed: noticed after", both(gone, SECONDS))
     hub.start()
     print("restarted: both go on after", both(back, SECONDS))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from playwright.sync_api import Page, expect
 from tiny_folder import write_tiny_folder
+from web_serving import serving
 
 from data.store import Store
 from retro_dash.hub import build_app

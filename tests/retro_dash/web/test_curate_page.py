@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -17,10 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from fixture_episodes import HOSTILE, hostile_episode, kitchen_episode, long_episode, question_episode
+from hub_process import Hub
+from page_runs import SIGNED, TOKEN, RunSite
 from playwright.sync_api import Page, expect
+from web_serving import grave, serving
 
 from data.events import EpisodeStarted, Event
 from data.store import Store
@@ -34,8 +30,6 @@ from retro_dash.service import Service, bundled_tasks
 from retro_dash.settings import Settings
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).parents[3]
-TOKEN = "a-token-for-tests"
 SIGNED_IN = {"authorization": f"Bearer {TOKEN}"}
 Api = httpx.Client
 
@@ -359,6 +353,24 @@ def test_a_file_is_previewed_before_it_is_imported(curate: Callable[..., Page], 
     assert api.post("/episodes/known", json={"ids": ["ep-new"]}).json() == ["ep-new"]
 
 
+def test_a_folder_is_previewed_and_imported_as_one(curate: Callable[..., Page], api: Api, tmp_path: Path) -> None:
+    line = json.loads(api.get("/export/episodes", params={"filter": "id:ep-k9"}).content)
+    for name, ids in (("one", ["ep-new-1"]), ("two", ["ep-new-2", "ep-k9"])):
+        file = tmp_path / "runs" / f"{name}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(json.dumps({**line, "id": one}) + "\n" for one in ids))
+    (tmp_path / "runs" / "broken.json").write_text("{broken")
+    page = curate("ep-k9")
+    press(page, "Shift+I")
+    page.set_input_files("#rd-import-folder", tmp_path / "runs")
+    expect(page.locator(".preview")).to_contain_text("3 files")
+    expect(page.locator(".preview")).to_contain_text("here already1")
+    expect(page.locator(".preview .dropped")).to_contain_text("broken.json")
+    press(page, "Enter")
+    expect(page.locator(".import-result")).to_contain_text("✓ 2 episodes imported, 1 were here already, 1 dropped")
+    assert api.post("/episodes/known", json={"ids": ["ep-new-1", "ep-new-2"]}).json() == ["ep-new-1", "ep-new-2"]
+
+
 @pytest.mark.parametrize(("width", "theme", "panel"), [(1440, "light", "Shift+D"), (400, "dark", "Shift+K")])
 def test_axe_finds_nothing_grave_and_nothing_scrolls_sideways(
     curate: Callable[..., Page], width: int, theme: str, panel: str
@@ -367,63 +379,19 @@ def test_axe_finds_nothing_grave_and_nothing_scrolls_sideways(
     press(page, "j", "j", "+")
     for keys in (("e",), ("Escape", panel)):
         press(page, *keys)
-        found = Axe().run(page).response["violations"]
-        grave = [one for one in found if one["impact"] in ("critical", "serious")]
-        assert [(one["id"], one["nodes"][0]["target"]) for one in grave] == []
+        assert grave(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.fixture
-def empty_hub(tmp_path: Path) -> Iterator[str]:
-    service = Service(Settings(home=tmp_path), Store.open(tmp_path))
-    with serving(build_app(service, TOKEN)) as url:
-        yield url
-    service.close()
-
-
-def test_an_empty_home_says_where_episodes_come_from(empty_hub: str, open_page: OpenPage) -> None:
-    page = open_page(f"/?token={TOKEN}", base=empty_hub)
-    page.goto(f"{empty_hub}/curate")
+def test_an_empty_home_says_where_episodes_come_from(empty_hub: RunSite, open_page: OpenPage) -> None:
+    page = open_page(f"/curate?{SIGNED}", base=empty_hub.url)
     expect(page.locator(".curate-empty")).to_contain_text("Nothing to label yet")
-    page.get_by_role("button", name="Import a file").press("Enter")
+    page.get_by_role("button", name="Import files").press("Enter")
     expect(page.locator("#rd-import-file")).to_be_focused()
 
 
-class HubProcess:
-    """A real hub in a process of its own, always on the same port."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.home = home
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> str:
-        """The address that signs a browser in."""
-        words = ["web", "--home", str(self.home), "--port", str(self.port), "--no-browser", "--engine", "none"]
-        log = (self.home / "log.txt").open("wb")
-        self.process = subprocess.Popen([sys.executable, "-m", "retro_dash.cli", *words], cwd=ROOT, stdout=log)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, "The hub ended by itself."
-            if found := re.search(r"http\S+", (self.home / "log.txt").read_text()):
-                return found[0]
-            time.sleep(0.05)
-        raise AssertionError("The hub did not start.")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def api(self) -> Api:
-        known = json.loads((self.home / "hub.json").read_text())
-        return Api(base_url=f"{known['url']}/api/v1", headers={"authorization": f"Bearer {known['token']}"})
-
-
 @pytest.fixture
-def played(tmp_path: Path) -> Iterator[HubProcess]:
+def played(tmp_path: Path) -> Iterator[Hub]:
     """A hub over 52 episodes that the scripted expert has played."""
     pool, store = EnvironmentPool(), Store.open(tmp_path)
     ids = count()
@@ -436,16 +404,15 @@ def played(tmp_path: Path) -> Iterator[HubProcess]:
         assert len(list(play_many(plan, tasks, pool.open, store.append, lambda: f"ep-{next(ids)}"))) == wanted
     pool.close()
     store.close()
-    hub = HubProcess(tmp_path)
+    hub = Hub(tmp_path)
     yield hub
-    if hub.process is not None and hub.process.poll() is None:
-        hub.kill()
+    hub.clear()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_fifty_items_are_labelled_ten_undone_and_a_killed_hub_loses_and_doubles_nothing(
-    open_page: OpenPage, played: HubProcess
+    open_page: OpenPage, played: Hub
 ) -> None:
     address = played.start()
     base = address.partition("/?")[0]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from playwright.sync_api import expect
+from web_serving import serving
 
 from data.store import Store
 from retro_dash.hub import build_app

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from playwright.sync_api import expect
+from web_serving import serving
 
 from data.store import Store
 from envs import ENVIRONMENTS, environment_kind

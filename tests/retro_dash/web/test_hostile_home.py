@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import hostile_home
 import pytest
-from conftest import serving
 from fixture_episodes import HOSTILE
 from playwright.sync_api import Page
+from web_serving import serving
 
 from data.store import Store
 from retro_dash.hub import build_app

@@ -105,18 +105,16 @@ def test_a_fork_keeps_the_turns_before_it_and_leaves_the_original(open_page: Ope
     expect(page.locator("#trial-1 .turn")).to_have_count(7)
 
 
-def test_a_click_is_acknowledged_within_100_ms(open_page: OpenPage) -> None:
+def test_a_click_is_acknowledged_before_the_hub_has_heard_of_it(open_page: OpenPage) -> None:
     page = open_page(KITCHEN)
     page.wait_for_selector(".tasks li[aria-selected=true]")
-    waited = page.evaluate(
-        """async () => {
-            const start = performance.now();
-            document.querySelector(".verb-run_trial").click();
-            while (!document.querySelector(".verb-run_trial.pressed")) await new Promise(requestAnimationFrame);
-            return performance.now() - start;
+    assert page.evaluate(
+        """() => {
+            const button = document.querySelector(".verb-run_trial");
+            button.click();
+            return button.classList.contains("pressed");
         }"""
     )
-    assert waited < 100
 
 
 def test_the_presenter_view_shows_only_task_turns_reflection_and_reward(open_page: OpenPage) -> None:

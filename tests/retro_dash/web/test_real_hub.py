@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from playwright.sync_api import Browser, expect
+from web_serving import serving
 
 from data.store import Store
 from envs import environment_kind
@@ -35,7 +36,7 @@ def test_the_expert_fails_reflects_and_solves_a_room_and_the_reflection_shows_it
     page = open_page(ROOM, base=hub)
     expect(page.locator(".tasks [aria-selected=true]")).to_contain_text("rooms-7-small-0007")
     page.keyboard.press("Shift+R")
-    expect(page.locator(".the-end")).to_contain_text("Solved in trial 2, after 1 reflection", timeout=60_000)
+    expect(page.locator(".the-end")).to_contain_text("Solved in trial 2, after 1 reflection")
     expect(page.locator(".reflection .gain")).to_have_text("gain +1")
     expect(page.locator(".room .place.current")).to_have_count(1)
     page.reload()
@@ -43,14 +44,14 @@ def test_the_expert_fails_reflects_and_solves_a_room_and_the_reflection_shows_it
     page.click("text=Compare its trials side by side")
     expect(page.locator(".seam-card .gain")).to_have_text("gain +1")
     page.click("text=Is this trace reproducible?")
-    expect(page.locator(".notice")).to_contain_text("✓ Reproducible", timeout=60_000)
+    expect(page.locator(".notice")).to_contain_text("✓ Reproducible")
 
 
 def test_a_question_is_stepped_edited_and_found_in_the_table(open_page: OpenPage, hub: str) -> None:
     page = open_page("/?token=a-token-for-tests&env=hotpotqa", base=hub)
     page.wait_for_selector(".tasks [aria-selected=true]")
     page.keyboard.press("s")
-    expect(page.locator(".paragraph.current")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".paragraph.current")).to_have_count(1)
     expect(page.locator(".verb-hold")).to_have_attribute("aria-disabled", "false")
     page.keyboard.press("e")
     page.fill("#rd-action", "Finish[nothing]")
@@ -71,7 +72,7 @@ def test_the_world_panel_of_every_environment_draws_what_that_environment_shows(
     page = open_page(f"/?token=a-token-for-tests&env={env}", base=hub)
     page.wait_for_selector(".tasks [aria-selected=true]")
     page.keyboard.press("Shift+R")
-    expect(page.locator(".the-end")).to_contain_text("olved", timeout=60_000)
+    expect(page.locator(".the-end")).to_contain_text("olved")
     expect(page.locator(".world-view .tree")).to_have_count(0)
     expect(page.locator(".world-view :is(.place, .paragraph, .tables, .file-tree)").first).to_be_visible()
 

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import OpenPage
-from page_runs import SIGNED, RunSite, run_site
+from page_runs import SIGNED, RunSite
 from playwright.sync_api import expect
-from test_train_page import grave
+from web_serving import grave
 
 pytestmark = pytest.mark.browser
 RESULTS = f"/results?{SIGNED}"
 PAIR = f"/results?run=evaluate-done&a=evaluate-done-0-4&b=evaluate-done-1-4&{SIGNED}"
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
-    with run_site(tmp_path_factory.mktemp("home")) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def empty_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
-    with run_site(tmp_path_factory.mktemp("empty"), with_runs=False) as site:
-        yield site
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])
@@ -52,7 +39,7 @@ def test_the_first_thing_is_the_sentence_then_the_curve_the_table_and_the_flips(
     expect(rows.nth(1)).to_contain_text("66.7")
     expect(page.locator(".flips h2")).to_have_text("RetroAct: 5 tasks flipped to solved, 1 broke")
     expect(page.locator(".flip-list li")).to_have_count(6)
-    expect(page.locator(".crumbs")).to_contain_text("run base against RetroAct", timeout=20_000)
+    expect(page.locator(".crumbs")).to_contain_text("run base against RetroAct")
 
 
 def test_a_flip_opens_both_episodes_side_by_side(open_page: OpenPage, hub: RunSite) -> None:
@@ -154,7 +141,7 @@ def test_the_same_tasks_again_offers_base_each_adapter_and_both_and_starts_one_r
     expect(page.locator(".eval-form [role=status]")).to_contain_text("12 episodes")
     page.fill("#rd-eval-name", "again")
     page.dblclick(".eval-form .start")
-    expect(page.locator(".going")).to_contain_text("again queued", timeout=20_000)
+    expect(page.locator(".going")).to_contain_text("again queued")
     queued = [hub.service.store.run(run_id) for run_id in hub.service.jobs.queue()]
     (mine,) = [run for run in queued if run.name == "again"]
     assert set(mine.config["adapters"]) == {"planner@train-done", "reflector@train-done"}  # type: ignore[arg-type]

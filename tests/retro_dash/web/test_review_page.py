@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import OpenPage, serving
+from conftest import OpenPage
 from fixture_episodes import kitchen_episode
 from playwright.sync_api import Page, expect
+from web_serving import grave, serving
 
 from data.events import EpisodeStarted, Event
 from data.store import Store
@@ -148,8 +148,6 @@ def test_axe_finds_nothing_grave_and_nothing_is_cut_off(
     page.wait_for_selector(".tag", state="attached")
     page.keyboard.press(panel)
     page.wait_for_selector(".people, .tag-rows li")
-    found = Axe().run(page).response["violations"]
-    grave = [one for one in found if one["impact"] in ("critical", "serious")]
-    assert [(one["id"], one["nodes"][0]["target"]) for one in grave] == []
+    assert grave(page) == []
     assert page.evaluate("document.querySelector('.drawer').getBoundingClientRect().left") >= 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

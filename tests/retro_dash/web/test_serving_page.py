@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import OpenPage
-from page_runs import SIGNED, RunSite, run_site
+from page_runs import SIGNED, RunSite
 from playwright.sync_api import expect
-from test_train_page import grave
+from web_serving import grave
 
 pytestmark = pytest.mark.browser
 SERVING = f"/serving?{SIGNED}"
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
-    with run_site(tmp_path_factory.mktemp("home")) as site:
-        yield site
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])

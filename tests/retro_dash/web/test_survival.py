@@ -5,24 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from conftest import OpenPage
 from fixture_episodes import kitchen_episode
+from hub_process import Hub
 from playwright.sync_api import Page, expect
 from tiny_folder import write_tiny_folder
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
-ROOT = Path(__file__).parents[3]
 WATCHED_SECONDS = 60
 SLOW = 90_000
 PLOT = "[data-chart=planner_loss] .plot"
@@ -39,55 +34,16 @@ CONFIG = {
 }
 
 
-class Hub:
-    """A hub process of its own on a fixed port."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.home = home
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> str:
-        """The address that signs a browser in."""
-        words = ["web", "--home", str(self.home), "--port", str(self.port), "--no-browser", "--engine", "none"]
-        path = self.home / f"log-{time.monotonic()}.txt"
-        with path.open("wb") as log:
-            command = [sys.executable, "-m", "retro_dash.cli", *words, "--model", "tiny"]
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
-            )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, path.read_text()
-            if found := re.search(r"http\S+", path.read_text()):
-                return found[0]
-            time.sleep(0.1)
-        raise AssertionError("The hub did not start.")
-
-    def api(self) -> httpx.Client:
-        known = json.loads((self.home / "hub.json").read_text())
-        headers = {"authorization": f"Bearer {known['token']}"}
-        return httpx.Client(base_url=f"{known['url']}/api/v1", headers=headers, trust_env=False, timeout=30)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     write_tiny_folder(tmp_path / "models" / "tiny")
-    made = Hub(tmp_path)
+    made = Hub(tmp_path, "--model", "tiny")
     yield made
     worker = next(tmp_path.glob("runs/train-*/worker.json"), None)
     if worker is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(json.loads(worker.read_text())["pid"], signal.SIGKILL)
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+    made.clear()
 
 
 def start_training(hub: Hub) -> str:

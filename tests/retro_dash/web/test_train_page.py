@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import OpenPage
-from page_runs import SIGNED, RunSite, rl_metrics, run_site
+from page_runs import SIGNED, RunSite, rl_metrics
 from playwright.sync_api import Page, expect
+from web_serving import grave
 
 from data.events import MetricsLogged
 from retro_dash.datasets import DatasetRequest, Split
 
 pytestmark = pytest.mark.browser
-SLOW = 20_000
-"""The chart library is five megabytes; a busy machine takes seconds to read it."""
 LIVE = f"/train?run=train-live&{SIGNED}"
 POINTS = "[...document.querySelectorAll('.plot')].map((plot) => plot.data.at(-1).x.length)"
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
-    with run_site(tmp_path_factory.mktemp("home")) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def empty_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunSite]:
-    with run_site(tmp_path_factory.mktemp("empty"), with_runs=False) as site:
-        yield site
-
-
 def open_live(open_page: OpenPage, hub: RunSite, **more: object) -> Page:
     page = open_page(LIVE, base=hub.url, **more)
-    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    expect(page.locator(".chart")).to_have_count(4)
     return page
-
-
-def grave(page: Page) -> list[object]:
-    found = Axe().run(page).response["violations"]
-    return [(one["id"], one["nodes"][0]["target"]) for one in found if one["impact"] in ("critical", "serious")]
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (400, "dark")])
@@ -92,12 +72,12 @@ def test_curves_follow_the_worker_and_zoom_hover_and_nodes_stay(open_page: OpenP
     before = page.evaluate(POINTS)
     for step in range(121, 131):
         hub.live.append(MetricsLogged(step=step, values=rl_metrics(step)))
-    page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}", timeout=4000)
+    page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}")
     assert page.evaluate("[node.layout.xaxis.range, node.layout.yaxis.range]") == zoomed
     assert page.evaluate("node.isConnected && node === document.querySelector('.plot')")
     assert page.locator(".plot").first.locator(".hoverlayer text").count() > 0
     page.reload()
-    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    expect(page.locator(".chart")).to_have_count(4)
     page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}")
 
 
@@ -107,7 +87,7 @@ def test_more_metrics_are_found_by_a_search_and_kept(open_page: OpenPage, hub: R
     page.click(".more-charts >> text=Entropy")
     expect(page.locator(".chart")).to_have_count(5)
     page.reload()
-    expect(page.locator(".chart[data-chart=entropy]")).to_have_count(1, timeout=SLOW)
+    expect(page.locator(".chart[data-chart=entropy]")).to_have_count(1)
 
 
 def test_smoothing_log_and_time_change_every_chart(open_page: OpenPage, hub: RunSite) -> None:
@@ -187,7 +167,7 @@ def test_a_point_of_a_training_curve_leads_to_the_episodes_that_its_step_learned
     samples = ["of-train-done/trial/2", "of-train-done/reflection/1"]
     plan.write_text(json.dumps({"samples": samples, "steps": [[0, 1]] * 300}))
     page = open_page(f"/train?run=train-done&{SIGNED}", base=hub.url)
-    expect(page.locator(".chart")).to_have_count(4, timeout=SLOW)
+    expect(page.locator(".chart")).to_have_count(4)
     box = page.locator("[data-chart=planner_loss] .nsewdrag").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
@@ -207,7 +187,7 @@ def test_stop_at_once_asks_by_a_second_press_and_extend_says_why_it_cannot(open_
     page.click("text=Stop at once")
     expect(page.locator("text=Press again")).to_be_visible()
     assert str(hub.service.store.run("train-live").state) in ("running", "stalled")
-    expect(page.locator("text=Stop at once")).to_be_visible(timeout=7000)
+    expect(page.locator("text=Stop at once")).to_be_visible()
     page.goto(f"{hub.url}/train?run=train-done")
     expect(page.locator(".run-title h1")).to_have_text("RetroAct on rooms")
     page.keyboard.press("e")
@@ -233,7 +213,7 @@ def test_a_collapsed_entropy_and_a_number_that_is_none_are_alerts_whatever_is_dr
     for step in range(1001, 1041):
         values = {"reflector/entropy": 1.0 if step < 1021 else 0.01, "reflector/kl_loss": float("nan")}
         hub.live.append(MetricsLogged(step=step, values=values))
-    expect(page.locator(".alerts")).to_contain_text("reflector/entropy has collapsed from 1 to", timeout=10_000)
+    expect(page.locator(".alerts")).to_contain_text("reflector/entropy has collapsed from 1 to")
     expect(page.locator(".alerts")).to_contain_text("reflector/kl_loss is not a number")
 
 
@@ -325,19 +305,16 @@ def test_a_double_click_starts_one_run_and_it_stands_in_the_queue(open_page: Ope
     expect(page.locator(".run-state")).to_contain_text("stopped")
 
 
-def test_stop_is_acknowledged_within_100_ms(open_page: OpenPage, hub: RunSite) -> None:
+def test_stop_is_acknowledged_before_the_hub_has_heard_of_it(open_page: OpenPage, hub: RunSite) -> None:
     page = open_page(f"/train?run={hub.service.jobs.queue()[-1]}&{SIGNED}", base=hub.url)
     expect(page.locator(".run-state")).to_contain_text("queued")
-    waited = page.evaluate(
-        """async () => {
-            const start = performance.now();
+    said = page.evaluate(
+        """() => {
             document.querySelector(".run-head .button").click();
-            const said = () => document.querySelector(".run-state").textContent.includes("stopping");
-            while (!said()) await new Promise(requestAnimationFrame);
-            return performance.now() - start;
+            return document.querySelector(".run-state").textContent;
         }"""
     )
-    assert waited < 100
+    assert "stopping" in said
     expect(page.locator(".run-state")).to_contain_text("stopped")
 
 

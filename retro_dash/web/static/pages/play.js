@@ -1,7 +1,7 @@
 // Play: choose a task, step an agent, watch it fail, reflect and try again.
 
 import { post } from "../api.js";
-import { fill, h, setEnabled, setText } from "../dom.js";
+import { button, fill, h, setEnabled, setText } from "../dom.js";
 import { bind } from "../keys.js";
 import { Live, viewOf } from "../live.js";
 import { drawSetup } from "../setup.js";
@@ -22,7 +22,7 @@ const VERBS = [
 const DRAFT = ["step", "run_trial", "run_episode"];
 
 export async function draw(frame) {
-  const page = layout(frame.main);
+  const page = layout(frame.main, button([h("span", {}, "Run episode"), h("kbd", { "aria-hidden": "true" }, "⇧R")], () => command("run_episode"), { class: "primary begin" }));
   const live = new Live((what) => change(what), (message) => problem(message));
   const setup = drawSetup(page.setup, { onStart: () => newEpisode(), onChange: () => change("all") });
   const acts = {
@@ -159,7 +159,8 @@ export async function draw(frame) {
     page.phase.classList.toggle("busy", Boolean(busy));
     if (phase !== lastPhase) frame.say(lastPhase ? phase : "");
     lastPhase = phase;
-    page.empty.hidden = Boolean(episode?.trials.length) || Boolean(busy);
+    setup.start.hidden = !state;
+    page.intro.element.hidden = Boolean(episode?.trials.length) || Boolean(busy);
     page.trials.hidden = !state;
     if (state) trials.show(state);
     else fill(page.trials).__byKey = undefined;

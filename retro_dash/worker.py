@@ -157,10 +157,16 @@ def _on_signals(stopping: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def log_to_stdout() -> None:
+    """A worker's log, where the page shows its last lines: without a line for every request to the engine."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
 def main(argv: list[str] | None = None) -> int:
     """`python -m retro_dash.worker RUN_FOLDER [ENGINE]`, ENGINE as in the settings."""
     arguments = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    log_to_stdout()
     try:
         state = work(RunFolder(Path(arguments[0]).resolve()), arguments[1] if len(arguments) > 1 else None)
     except RetroDashError as error:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 
 from data.types import RunState
 from retro_dash.run_folder import RunFolder
 from retro_dash.settings import Settings
-from retro_dash.worker import work
+from retro_dash.worker import log_to_stdout, work
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    log_to_stdout()
     state = work(RunFolder(arguments.folder.resolve()), arguments.engine)
     return 0 if state in (RunState.FINISHED, RunState.CANCELLED) else 8

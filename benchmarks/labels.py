@@ -136,7 +136,8 @@ async def round_of(address: dict[str, Any], arguments: argparse.Namespace, think
     viewed: list[float] = []
     heard = [0]
     hub = psutil.Process(address["pid"])
-    limits = httpx.Limits(max_connections=None)
+    # The hub ends a connection that is idle for five seconds; none is used that it may be ending just now.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)
     async with httpx.AsyncClient(
         base_url=f"{address['url']}/api/v1",
         headers={"authorization": f"Bearer {address['token']}"},

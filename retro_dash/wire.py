@@ -17,6 +17,8 @@ from data.errors import BadInput, EngineError, Refused, RetroDashError, StorageE
 
 SILENCE_SECONDS = 40.0
 """A stream says that it is alive every 15 seconds; after this long without a word the line is broken."""
+KEPT_SECONDS = 2.0
+"""An idle connection is used again for so long. The hub ends it after five; as it does, a request on it is lost."""
 _ERRORS: dict[str, type[RetroDashError]] = {
     "Refused": Refused,
     "StorageError": StorageError,
@@ -38,6 +40,7 @@ class Wire:
             base_url=f"{url}/api/v1",
             headers={"authorization": f"Bearer {token}"},
             timeout=timeout,
+            limits=httpx.Limits(keepalive_expiry=KEPT_SECONDS),
             trust_env=False,
             verify=verify if url.startswith("https:") else False,  # Reading certificates takes longer than an answer.
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hub_process import Hub
 from run_examples import (
     expert_episodes,
     logged_steps,
@@ -24,9 +25,10 @@ from run_examples import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.errors import EngineError
+from data.errors import EngineError, Refused
 from data.events import AdapterPublished
 from data.types import Episode, RunState
+from retro_dash import cli
 from retro_dash.agent.policy import Sampling
 from retro_dash.run_folder import RunFolder, all_events
 from retro_dash.serving.local import LocalEngine
@@ -293,3 +295,26 @@ def test_an_unknown_key_is_named_before_anything_runs(home: Home, caplog: pytest
     assert main([str(folder.path)]) == 2
     assert "epoch" in caplog.text
     assert states(folder) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_wants_the_engine_paused_is_refused_beside_a_dashboard_that_has_one(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = make_home(tmp_path / "home", home[1])
+    config, episodes = tmp_path / "train.toml", tmp_path / "episodes.jsonl"
+    config.write_text('method = "sft"\nmodel = "tiny"\nmemory = "pause"\n')
+    episodes.write_text("".join(f"{episode.model_dump_json()}\n" for episode in home[1]))
+    hub = Hub(mine, "--engine", "embedded", "--model", "tiny")
+    hub.start()
+    try:
+        until = time.monotonic() + 60
+        while not hub.api().get("/machine").json()["room"]["engine"]:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        words = ["train", str(config), "--episodes", str(episodes), "--home", str(mine)]
+        assert cli.main(words) == Refused.exit_code
+        assert f'memory = "pause", and the engine of the dashboard at {hub.url} holds' in capsys.readouterr().err
+        assert hub.api().get("/runs", params={"kind": "train"}).json() == []
+    finally:
+        hub.end()

@@ -23,7 +23,7 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
   };
   const board = h("div", { class: "board" });
   const focus = { trial: trials.length, turn: 0 };
-  fill(element, headElement(episode, trials, { onClose, tell, board }), note, trials.length ? board : noTrials(episode));
+  fill(element, headElement(episode, trials, { onClose, tell, board, onAgain: again }), note, trials.length ? board : noTrials(episode));
   if (!trials.length) return { turn() {}, goTo() {}, end() {} };
   const rows = alignment.rows ?? [];
   const divergences = (alignment.divergences ?? []);
@@ -74,6 +74,16 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
     }
   }
 
+  // A task that this hub does not offer, such as one of a file, is played again from before its first turn.
+  async function again() {
+    const { env, split, id: task } = episode.task;
+    tell("Looking for the task …");
+    const here = (await get("/environments").catch(() => [])).find((one) => one.name === env);
+    const { tasks } = here?.splits.includes(split) ? await get("/tasks", { env, split, query: task, limit: 5 }) : { tasks: [] };
+    if (tasks.some((one) => one.id === task)) location.assign(`/?${new URLSearchParams({ env, split, task })}`);
+    else await fork(trials[0].index, 1);
+  }
+
   const place = (trial, turn) => `/episodes?${new URLSearchParams({ episode: episodeId, trial, turn })}`;
 
   async function goTo(trial, turn, { quiet = false } = {}) {
@@ -114,7 +124,7 @@ function interleave(cells) {
   return cells.flatMap((cell, index) => (index ? [h("div", { class: "cell seam", "aria-hidden": "true" }), cell] : [cell]));
 }
 
-function headElement(episode, trials, { onClose, tell, board }) {
+function headElement(episode, trials, { onClose, tell, board, onAgain }) {
   const url = encodeURIComponent(episode.id);
   const copy = async () => {
     try {
@@ -139,7 +149,6 @@ function headElement(episode, trials, { onClose, tell, board }) {
   };
   const won = trials.findIndex((trial) => trial.success) + 1;
   const [who, mark] = episode.state === "running" ? ["planner", "●"] : won ? ["success", "✓"] : ["failure", "✕"];
-  const again = new URLSearchParams({ env: episode.task.env, split: episode.task.split, task: episode.task.id });
   return h("header", { class: "detail-head" },
     h("div", { class: "stage-title" }, button("← All episodes", onClose, { class: "quiet", title: "Back to the table (Esc)" }), h("h1", { class: "task" }, episode.task.instruction)),
     h("div", { class: "chips" },
@@ -148,7 +157,7 @@ function headElement(episode, trials, { onClose, tell, board }) {
       h("span", { class: "chip" }, settingsWords(episode)), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
     h("div", { class: "tools row" },
       episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,
-      h("a", { class: "button", href: `/?${again}` }, "Same task again"), h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
+      trials.length ? button("Same task again", onAgain, { title: "On the Play page, from the start" }) : null, h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
       button("Expand all", () => foldAll(board, true)), button("Collapse all", () => foldAll(board, false))));
 }
 

@@ -10,8 +10,8 @@ const STRATEGIES = [
   ["none", "Nothing", "The next trial starts as if it were the first."],
 ];
 const PAGE = 50;
-// On a first visit: a room where the first trial runs out of turns, so that the first thing seen is a reflection that helps.
-const FIRST = { env: "alfworld", task_id: "rooms-7-small-0007" };
+// On a first visit: a room where the first trial runs out of turns and the reflection leads the second, for the bundled agents and for the expert.
+const FIRST = { env: "alfworld", task_id: "rooms-7-large-0069" };
 
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {
@@ -154,6 +154,7 @@ export function drawSetup(element, { onStart, onChange }) {
     showEnvironments();
     showPolicies();
     if (chosen.env) await loadTasks(wanted.get("task") ?? saved.task_id);
+    if (wanted.has("task") && chosen.task?.id !== wanted.get("task")) throw new Error(`There is no task ${wanted.get("task")} in the split ${chosen.split}; another one is chosen.`);
     else setText(form.count, "No environment works on this machine. `retro-dash doctor` says why.");
   }
 

@@ -143,12 +143,11 @@ def replay_file(
     from envs.replay_files import read_recorded
 
     recorded, asked = read_recorded(path, tasks_path, options or {})
-    return summarise(
-        [
-            replay_trial(trial, lambda task, own=trial.options: open_environment(task, {**own, **asked}))
-            for trial in recorded
-        ]
-    )
+
+    def opener(own: Options) -> OpenEnvironment:
+        return lambda task: open_environment(task, {**own, **asked})
+
+    return summarise([replay_trial(trial, opener(trial.options)) for trial in recorded])
 
 
 def replay(recorded: Iterable[RecordedTrial], open_environment: OpenEnvironment) -> ReplayReport:

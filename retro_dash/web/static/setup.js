@@ -154,8 +154,8 @@ export function drawSetup(element, { onStart, onChange }) {
     showEnvironments();
     showPolicies();
     if (chosen.env) await loadTasks(wanted.get("task") ?? saved.task_id);
-    if (wanted.has("task") && chosen.task?.id !== wanted.get("task")) throw new Error(`There is no task ${wanted.get("task")} in the split ${chosen.split}; another one is chosen.`);
     else setText(form.count, "No environment works on this machine. `retro-dash doctor` says why.");
+    if (wanted.has("task") && chosen.task?.id !== wanted.get("task")) throw new Error(`There is no task ${wanted.get("task")} in the split ${chosen.split}; another one is chosen.`);
   }
 
   fill(element, form.element);

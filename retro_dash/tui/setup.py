@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = (("Reflections", "reflexion"), ("Last attempt", "last_attempt"), ("Both", "both"), ("Nothing", "none"))
 PAGE = 50
-FIRST_ENV, FIRST_TASK = "alfworld", "rooms-7-small-0007"
+FIRST_ENV, FIRST_TASK = "alfworld", "rooms-7-large-0069"
 """A room where the first trial runs out of turns, so that the first thing seen is a reflection that helps."""
 SELECTS = (("env", "Environment"), ("split", "Split"), ("planner", "Planner"), ("reflector", "Reflector"))
 

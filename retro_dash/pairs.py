@@ -30,19 +30,28 @@ class BlindPair(Noun):
 def blind_pair(store: Store, annotator: str, filter_text: str = "") -> BlindPair | None:
     """Two reflections that the annotator has not compared yet, in random order; None when there are none left.
 
-    Who wrote them and what came of them is left out.
+    Who wrote them and what came of them is left out. One vote stands on each reflection, so one that has a vote can
+    only be the other of a pair: a second vote on it would take the place of the first.
     """
-    asked = {frozenset(pair) for pair in _compared(store.current_labels(annotator=annotator, name="preference"))}
+    compared = list(_compared(store.current_labels(annotator=annotator, name="preference")))
+    asked, taken = {frozenset(pair) for pair in compared}, {here for here, _ in compared}
     by_task: dict[tuple[str, str], list[ReflectionRow]] = defaultdict(list)
     for this in store.reflections(filter_text):
         others = by_task[this.env, this.task_id]
         for other in others:
-            keys = frozenset(((this.episode_id, this.trial), (other.episode_id, other.trial)))
-            if this.text.strip() and other.text.strip() != this.text.strip() and keys not in asked:
-                first, second = random.sample((this, other), 2)
+            pair = [row for row in random.sample((this, other), 2) if row.text.strip()]
+            free = [row for row in pair if _key(row) not in taken]
+            if len(pair) < 2 or pair[0].text.strip() == pair[1].text.strip() or not free:
+                continue
+            if frozenset(_key(row) for row in pair) not in asked:
+                first, second = free[0], pair[1 - pair.index(free[0])]
                 return BlindPair(instruction=this.instruction, this=_text(first), other=_text(second))
         others.append(this)
     return None
+
+
+def _key(row: ReflectionRow) -> tuple[str, int]:
+    return row.episode_id, row.trial
 
 
 def _text(row: ReflectionRow) -> ReflectionText:

@@ -74,7 +74,7 @@ class Uploads:
         return folder
 
     def _new_place(self, suffix: str) -> Path:
-        if len(self._states) >= MOST_WAITING:
+        if sum(state.state in ("ready", "importing") for state in self._states.values()) >= MOST_WAITING:
             raise Refused(f"{MOST_WAITING} uploads wait already. Import them or give them up first.")
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{new_id('upload')}{suffix}"
@@ -119,7 +119,8 @@ class Uploads:
         if self.state(id_).state == "importing":
             raise Refused("This file is being imported. Wait until it is done.")
         with self._lock:
-            _delete(self._files.pop(id_)[0])
+            if id_ in self._files:
+                _delete(self._files.pop(id_)[0])
             del self._states[id_]
 
     def _import(self, id_: str) -> None:
@@ -137,6 +138,9 @@ class Uploads:
         except Exception as error:  # The state must end, whatever broke.
             self._change(id_, state="failed", error=f"{type(error).__name__} while importing; see the hub's log.")
             raise
+        finally:
+            with self._lock:
+                _delete(self._files.pop(id_)[0])
 
     def _change(self, id_: str, **changes: object) -> None:
         with self._lock:

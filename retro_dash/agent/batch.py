@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 
-from data.errors import EngineError, EnvironmentCrashed
+from data.errors import BadFile, EngineError, EnvironmentCrashed
 from data.events import EpisodeStarted, Event, EventBody
 from data.types import Episode, EpisodeState, Strategy, Task
 from envs.base import Environment, EnvironmentKind, Options
@@ -94,7 +94,7 @@ def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episod
         player.run_episode(should_stop)
         if not player.is_over:
             player.stop()
-    except (EngineError, EnvironmentCrashed) as error:
+    except (EngineError, EnvironmentCrashed, BadFile) as error:  # BadFile: the task names what is not there any more.
         player.give_up(error)
     finally:
         player.close()

@@ -16,7 +16,7 @@ from typing import Literal
 from zlib import crc32
 
 from data.episodes import apply, reflection_after
-from data.errors import BadInput, EngineError, EnvironmentCrashed, Refused
+from data.errors import BadInput, EngineError, EnvironmentCrashed, Refused, RetroDashError
 from data.events import (
     EpisodeFinished,
     EventBody,
@@ -276,7 +276,7 @@ class Player:
         if not self.is_over:
             self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.STOPPED))
 
-    def give_up(self, error: EngineError | EnvironmentCrashed) -> None:
+    def give_up(self, error: RetroDashError) -> None:
         """End an episode that broke, with the reason on its last trial (batches; a person would rather try again)."""
         if self.is_over:
             return

@@ -319,6 +319,24 @@ def test_with_accounts_a_blind_pair_is_about_who_is_signed_in(tmp_path: Path):
         assert client.get("/api/v1/agreement/pair", params={"annotator": "somebody else"}).json() is None
 
 
+def test_a_blind_vote_never_takes_the_place_of_an_earlier_one(tmp_path: Path):
+    with Store.open(tmp_path) as store:
+        fill(store, *(make_episode(f"e{i}", task_id="t", advice=f"Advice {i}.") for i in range(4)))
+    with accounts_examples.hub(tmp_path) as app:
+        token = accounts_examples.add_users(tmp_path)[Role.ANNOTATOR]
+        client = accounts_examples.client_of(app)
+        client.headers["authorization"] = f"Bearer {token}"
+        votes = 0
+        while pair := client.get("/api/v1/agreement/pair", params={"annotator": "kim"}).json():
+            other = {"episode_id": pair["other"]["episode_id"], "trial": 1, "winner": "this"}
+            post(client, request(other, "preference", target(pair["this"]["episode_id"], "reflection", 1)))
+            votes += 1
+            assert votes <= 4, "one vote stands on each of four reflections"
+        assert votes >= 3
+        standing = [label for label in client.get("/api/v1/labels").json() if label["name"] == "preference"]
+        assert len(standing) == votes
+
+
 def test_with_an_overlap_of_two_each_episode_goes_to_two_annotators(client: TestClient):
     post(client, request("good", on=target("e2")))
     asks = {"overlap": 2, "limit": 10}

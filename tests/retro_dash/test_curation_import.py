@@ -87,7 +87,7 @@ def test_labels_travel_with_the_episodes_and_strangers_among_them_are_left_out(s
     assert store.episode_rows("label:good").total == 1
 
 
-def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_when_given_up(client: TestClient, tmp_path: Path):
+def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_then(client: TestClient, tmp_path: Path):
     data = chats(tmp_path / "some.jsonl", 4).read_bytes()
     made = client.post("/api/v1/imports", params={"name": "../../etc/passwd.jsonl"}, content=data)
     assert made.status_code == 201, made.text
@@ -97,14 +97,14 @@ def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_when_given_up
     assert [child.name.startswith("upload-") for child in folder.iterdir()] == [True]
     address = f"/api/v1/imports/{state['id']}"
     assert client.post(f"{address}/start").status_code == 202
-    for _ in range(200):
+    for _ in range(1500):
         state = client.get(address).json()
-        if state["state"] == "imported":
+        if state["state"] == "imported" and not list(folder.iterdir()):
             break
         time.sleep(0.02)
     assert (state["state"], state["result"]["stored"]) == ("imported", 4)
-    assert client.delete(address).status_code == 204
     assert list(folder.iterdir()) == []
+    assert client.delete(address).status_code == 204
     assert client.get(address).status_code == 404
 
 

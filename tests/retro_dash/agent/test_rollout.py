@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from data.episodes import apply
-from data.errors import BadInput, EngineError, EnvironmentCrashed, Refused, StorageError
+from data.errors import BadFile, BadInput, EngineError, EnvironmentCrashed, Refused, StorageError
 from data.events import EventBody
 from data.types import Completion, Episode, EpisodeState, StopReason, Strategy, Task
 from envs import environment_kind
@@ -280,6 +280,18 @@ def test_a_dead_engine_ends_a_batch_episode_as_an_error():
     assert episode.state is EpisodeState.ERROR
     assert [(t.stop_reason, t.error) for t in episode.trials] == [
         (StopReason.MODEL_ERROR, "The engine does not answer.")
+    ]
+
+
+def test_a_task_whose_files_are_gone_ends_its_own_episode_of_a_batch():
+    def gone(task, options):
+        raise BadFile("The database of this task is gone.")
+
+    player = player_of(ScriptedPolicy([WRONG]), Recorder(), trial_limit=2)
+    episode = play_to_end(Player(player.episode, KIND, gone, ScriptedPolicy([WRONG]), DeadEngine(), Recorder()))
+    assert episode.state is EpisodeState.ERROR
+    assert [(t.stop_reason, t.error) for t in episode.trials] == [
+        (StopReason.ENVIRONMENT_ERROR, "The database of this task is gone.")
     ]
 
 

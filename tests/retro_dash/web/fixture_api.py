@@ -93,7 +93,9 @@ def add_library(app: FastAPI, tasks: Sequence[Task]) -> None:
         env: str, split: str = "", query: str = "", limit: int = 50, offset: int = 0
     ) -> dict[str, Any]:
         found = [
-            t for t in tasks if t.env == env and split in ("", t.split) and query.lower() in t.instruction.lower()
+            t
+            for t in tasks
+            if t.env == env and split in ("", t.split) and query.lower() in f"{t.id} {t.instruction}".lower()
         ]
         rows = [{**t.model_dump(exclude={"metadata"}), "metadata_public": t.metadata} for t in found]
         return {"total": len(rows), "tasks": rows[offset : offset + limit]}

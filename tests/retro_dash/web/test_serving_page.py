@@ -34,7 +34,7 @@ def test_an_adapter_shows_where_it_came_from_and_what_it_scored(open_page: OpenP
         "href", "/train?run=train-done"
     )
     expect(card.locator(".scores a")).to_have_attribute("href", "/results?run=evaluate-done")
-    expect(card.locator(".scores")).to_contain_text("alfworld RetroAct: 66.67 +33.33")
+    expect(card.locator(".scores")).to_contain_text("alfworld RetroAct: 66.7 +33.3")
 
 
 def test_with_no_engine_the_page_says_what_still_works_and_offers_no_load(open_page: OpenPage, hub: RunSite) -> None:
@@ -50,7 +50,7 @@ def test_the_memory_plan_says_who_has_the_memory_and_what_comes_next(open_page: 
     expect(card.locator(".machine-load")).to_contain_text("this run")
     page.evaluate(
         """async () => {
-            const { planCard } = await import("/ui/pages/serving.js");
+            const { planCard } = await import("/ui/plancard.js");
             const card = planCard();
             document.querySelector(".plan-card").replaceWith(card.element);
             const run = { id: "r", kind: "train", name: "alone", state: "running", config: { memory: "pause" } };

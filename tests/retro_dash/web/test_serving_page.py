@@ -79,6 +79,7 @@ def test_an_import_that_does_not_fit_is_one_sentence_and_one_that_fits_appears(
     for base in ("meta/other-7b", "models/tiny"):
         (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
         if base.startswith("meta"):
+            expect(page.locator(".adapter").first).to_be_visible()
             page.keyboard.press("i")
             page.fill("#rd-import-folder", str(tmp_path))
             page.fill("#rd-import-name", "theirs")

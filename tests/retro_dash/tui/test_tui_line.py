@@ -15,9 +15,9 @@ from retro_dash.tui.watch import hear
 def test_after_a_restart_at_another_address_with_another_token_it_goes_on_within_five_seconds(own_hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(own_hub) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("s")
-            await tui.sees("go to desk 1")
+            await tui.sees("go to fridge 1")
             await asyncio.to_thread(own_hub.stop)
             await tui.sees("✕ no hub; trying again")
             await tui.press("s")
@@ -43,7 +43,7 @@ def test_without_a_hub_it_waits_and_begins_as_soon_as_one_runs(tmp_path: Path) -
         async with terminal(hub) as tui:
             await tui.sees("✕ no hub; trying again")
             await asyncio.to_thread(hub.start)
-            await tui.sees("look at tissuebox under the des", seconds=8)
+            await tui.sees("put a hot egg in garbagecan", seconds=8)
 
     asyncio.run(drive())
     hub.stop()

@@ -23,14 +23,14 @@ def test_an_episode_fails_reflects_and_is_solved_with_its_gain_between_the_trial
 ) -> None:
     async def drive() -> None:
         async with terminal(hub, size) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("R")
             await tui.sees("Solved in trial 2, after 1 reflection", "1 ✕ 0 ◆ +1 2 ✓ 1", f"{hub.port}/?episode=ep-")
             board = tui.app.screen.query_one(Board)
             text = board.text()
             assert text.index("Trial 1 ✕ failed") < text.index("◆ Reflection by the scripted expert  gain +1")
             assert text.index("gain +1") < text.index("Trial 2 ✓ solved")
-            assert "★ use desklamp 1  reward 1" in text
+            assert "★ move egg 1 to garbagecan 1  reward 1" in text
 
     asyncio.run(drive())
 
@@ -38,9 +38,9 @@ def test_an_episode_fails_reflects_and_is_solved_with_its_gain_between_the_trial
 def test_a_turn_is_stepped_held_edited_and_kept_as_a_persons(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("s")
-            await tui.sees("▾ Trial 1 ● running", "go to desk 1")
+            await tui.sees("▾ Trial 1 ● running", "go to fridge 1")
             await tui.until(lambda: _play(tui).state["phase"] == "ready")
             await tui.press("e")
             await tui.sees("The planner waits")
@@ -57,7 +57,7 @@ def test_a_turn_is_stepped_held_edited_and_kept_as_a_persons(hub: Hub) -> None:
 def test_a_person_writes_the_reflection_and_the_next_trial_starts_with_it(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub, (120, 40)) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("r")
             await tui.sees("Trial 1 failed. What should the next one know?")
             await tui.press("E")
@@ -76,7 +76,7 @@ def test_a_person_writes_the_reflection_and_the_next_trial_starts_with_it(hub: H
 def test_keys_mark_turns_and_a_fork_leaves_the_old_episode_as_it_was(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub, (120, 40)) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("r")
             await tui.sees("What should the next one know?")
             parent = _play(tui).state["episode_id"]
@@ -95,7 +95,7 @@ def test_keys_mark_turns_and_a_fork_leaves_the_old_episode_as_it_was(hub: Hub) -
 def test_a_person_does_what_can_be_done_instead_of_the_planner(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub, (160, 40)) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("s")
             await tui.until(lambda: tui.app.screen.query_one("#doors").display, "no doors")
             tui.app.screen.query_one("#doors").focus()
@@ -108,7 +108,7 @@ def test_a_person_does_what_can_be_done_instead_of_the_planner(hub: Hub) -> None
 def test_verbs_that_do_nothing_now_are_dim_and_refused(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             screen = _play(tui)
             assert screen.check_action("press", ("step",)) is True
             assert screen.check_action("press", ("reflect",)) is None
@@ -122,12 +122,12 @@ def test_verbs_that_do_nothing_now_are_dim_and_refused(hub: Hub) -> None:
 def test_panels_come_and_go_and_the_terminal_may_be_resized_at_any_time(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub) as tui:
-            await tui.sees("Filter tasks", "look at tissuebox under the des")
+            await tui.sees("Filter tasks", "put a hot egg in garbagecan")
             await tui.press("R")
             await tui.sees("Solved in trial 2")
             assert "Filter tasks" not in tui.screen()
             await tui.press("w")
-            await tui.sees("Room 2 of 10 visited")
+            await tui.sees("Room 3 of 32 visited")
             for width, height in ((200, 50), (40, 12), (132, 43), (80, 24)):
                 await tui.pilot.resize_terminal(width, height)
                 await tui.pilot.pause(0.1)
@@ -143,7 +143,7 @@ def test_panels_come_and_go_and_the_terminal_may_be_resized_at_any_time(hub: Hub
 def test_another_task_is_found_by_typing(hub: Hub) -> None:
     async def drive() -> None:
         async with terminal(hub, (160, 40)) as tui:
-            await tui.sees("look at tissuebox under the des")
+            await tui.sees("put a hot egg in garbagecan")
             await tui.press("slash", *"soapbar")
             await tui.until(lambda: "soapbar" in str(_play(tui).query_one("#task").render()), "no other task")
             await tui.press("escape", "s")

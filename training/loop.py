@@ -171,6 +171,7 @@ class JobRun:
         """Run the remaining steps; returns where it got to and whether it was told to stop."""
         started, earlier = time.monotonic(), progress.seconds
         first = progress.step
+        samples = [row.sample for row in self.rows]
         self.model.train()
         while progress.step < len(self.steps):
             order = self.peers.gather(self._order(progress, should_stop))[0]
@@ -180,7 +181,7 @@ class JobRun:
             if order == "end":
                 break
             metrics = self._take_step(progress)
-            tokens = progress.tokens + step_tokens(self.steps[progress.step], [row.sample for row in self.rows])
+            tokens = progress.tokens + step_tokens(self.steps[progress.step], samples)
             sitting = time.monotonic() - started
             speed = (tokens - progress.tokens) / max(earlier + sitting - progress.seconds, 1e-9)
             progress = replace(progress, step=progress.step + 1, tokens=tokens, seconds=earlier + sitting)

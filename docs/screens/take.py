@@ -98,7 +98,7 @@ def take(size: str) -> None:
 
 
 def take_play(size: str) -> None:
-    wait_for("look at tissuebox under the des")
+    wait_for("put a hot egg in garbagecan")
     save("play-start", size)
     press("R")
     wait_for("after 1 reflection")
@@ -224,7 +224,7 @@ def main() -> None:
         os.environ["RETRO_PORT"] = "0"
         try:
             start(home, *map(int, sizes[0].split("x")))
-            wait_for("look at tissuebox under the des", seconds=150)
+            wait_for("put a hot egg in garbagecan", seconds=150)
             address = find_hub(home)
             assert address is not None
             with HubClient.at(address) as client:

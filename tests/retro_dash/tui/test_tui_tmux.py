@@ -75,14 +75,14 @@ def test_it_starts_a_dashboard_plays_in_16_colours_is_resized_and_leaves_the_das
     fast = {"RETRO_EXPERT_WORDS_PER_SECOND": "0", "RETRO_PORT": "0"}
     # Some shells export the size that they had when they began.
     tmux.start(command, 80, 24, TERM="xterm-16color", COLORTERM="", COLUMNS="80", LINES="24", **fast)
-    tmux.sees("under the deskl", "s Step")
+    tmux.sees("put a hot egg", "s Step")
     tmux.press("R")
     tmux.sees("Solved in trial 2", "◆ +1")
     coloured = tmux.screen("-e")
     assert "38;2;" not in coloured, "true colours on a terminal of 16"
     for width, height in ((200, 50), (80, 24), (120, 40), (81, 25), (200, 50)):
         tmux.resize(width, height)
-    wide = tmux.sees("Retro Dash  1 Play", "Room 2 of 10 visited", "◆ Reflection by the scripted expert  gain +1")
+    wide = tmux.sees("Retro Dash  1 Play", "Room 3 of 32 visited", "◆ Reflection by the scripted expert  gain +1")
     assert max(map(len, wide.splitlines())) > 150
     tmux.resize(80, 24)
     tmux.sees("1 Play 2 Episodes 3 Curate", "r Run trial")

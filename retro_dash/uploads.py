@@ -119,8 +119,7 @@ class Uploads:
         if self.state(id_).state == "importing":
             raise Refused("This file is being imported. Wait until it is done.")
         with self._lock:
-            if id_ in self._files:
-                _delete(self._files.pop(id_)[0])
+            self._discard(id_)
             del self._states[id_]
 
     def _import(self, id_: str) -> None:
@@ -140,7 +139,12 @@ class Uploads:
             raise
         finally:
             with self._lock:
-                _delete(self._files.pop(id_)[0])
+                self._discard(id_)
+
+    def _discard(self, id_: str) -> None:
+        """Delete what was received, once: an import that has just ended may be forgotten at the same moment."""
+        if id_ in self._files:
+            _delete(self._files.pop(id_)[0])
 
     def _change(self, id_: str, **changes: object) -> None:
         with self._lock:

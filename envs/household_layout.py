@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from data.errors import BadFile
 from envs.household_places import places
+from envs.household_text import type_of
 
 TASK_TYPES = (
     "pick_and_place_simple",
@@ -103,7 +104,7 @@ class _Plan:
     def commands(self) -> Iterator[str]:
         layout, transform = self._layout, TRANSFORMS.get(self._layout.task_type)
         count = 2 if layout.task_type == "pick_two_obj_and_place" else 1
-        wanted = [name for name in layout.contents if _type_of(name) == layout.target][:count]
+        wanted = [name for name in layout.contents if type_of(name) == layout.target][:count]
         for item in wanted:
             source = layout.contents[item]
             yield from self._reach(source, open_it=True)
@@ -125,13 +126,13 @@ class _Plan:
         if self._layout.receptacles[receptacle] != self._place:
             self._place = self._layout.receptacles[receptacle]
             yield f"go to {receptacle}"
-        if open_it and _type_of(receptacle) in places().openable and receptacle not in self._open:
+        if open_it and type_of(receptacle) in places().openable and receptacle not in self._open:
             self._open.add(receptacle)
             yield f"open {receptacle}"
 
     @staticmethod
     def _first(names: dict[str, int] | dict[str, str], kind: str) -> str:
-        found = [name for name in names if _type_of(name) == kind]
+        found = [name for name in names if type_of(name) == kind]
         if not found:
             raise BadFile(f"The room layout has no {kind}, so its task cannot be done.")
         return min(found)
@@ -139,10 +140,10 @@ class _Plan:
 
 def pddl_problem(layout: Layout) -> str:
     """The ALFRED problem, as the official engine takes it (`(:domain alfred)`)."""
-    counts = Counter(_type_of(name) for name in (*layout.receptacles, *layout.contents))
+    counts = Counter(type_of(name) for name in (*layout.receptacles, *layout.contents))
     ids = {name: _id(name, counts) for name in (*layout.receptacles, *layout.contents)}
-    rtypes = {_type_of(name) for name in layout.receptacles} | {layout.goal} - set(places().abilities)
-    otypes = {_type_of(name) for name in layout.contents} | {layout.target, "knife", "butterknife", "sink"}
+    rtypes = {type_of(name) for name in layout.receptacles} | {layout.goal} - set(places().abilities)
+    otypes = {type_of(name) for name in layout.contents} | {layout.target, "knife", "butterknife", "sink"}
     spots = sorted(set(layout.receptacles.values()))
     objects = [
         "agent1 - agent",
@@ -164,18 +165,18 @@ def pddl_problem(layout: Layout) -> str:
 
 def _receptacle_facts(layout: Layout, ids: dict[str, str]) -> Iterator[str]:
     for name, place in layout.receptacles.items():
-        yield f"(receptacleType {ids[name]} {_spelled(_type_of(name))}Type)"
+        yield f"(receptacleType {ids[name]} {_spelled(type_of(name))}Type)"
         yield f"(receptacleAtLocation {ids[name]} {_spot(place)})"
-        if _type_of(name) in places().openable:
+        if type_of(name) in places().openable:
             yield f"(openable {ids[name]})"
 
 
 def _object_facts(layout: Layout, ids: dict[str, str]) -> Iterator[str]:
     for name, receptacle in layout.contents.items():
-        yield f"(objectType {ids[name]} {_spelled(_type_of(name))}Type)"
+        yield f"(objectType {ids[name]} {_spelled(type_of(name))}Type)"
         yield f"(inReceptacle {ids[name]} {ids[receptacle]})"
         yield f"(objectAtLocation {ids[name]} {_spot(layout.receptacles[receptacle])})"
-        for ability in places().abilities.get(_type_of(name), []):
+        for ability in places().abilities.get(type_of(name), []):
             yield f"({'isReceptacleObject' if ability == 'isreceptacleobject' else ability} {ids[name]})"
 
 
@@ -225,7 +226,3 @@ def _spot(place: int) -> str:
 
 def _spelled(kind: str) -> str:
     return places().spelling[kind]
-
-
-def _type_of(name: str) -> str:
-    return name.partition(" ")[0]

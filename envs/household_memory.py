@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from envs.household import NOTHING_HAPPENS
+from envs.household_text import type_of
 
 _OPENING = re.compile(r"Looking quickly around you, you see (.+?)\.(?:\s|$)", re.DOTALL)
 _TASK = re.compile(r"Your task is to: (.+)")
@@ -83,7 +84,7 @@ class RoomMemory:
             (item, name)
             for name, spot in self.spots.items()
             for item in spot.contents or []
-            if item.partition(" ")[0] == kind and item not in self.holding
+            if type_of(item) == kind and item not in self.holding
         ]
 
     def _spot(self, name: str) -> Spot:

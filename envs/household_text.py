@@ -25,6 +25,11 @@ Available commands:
 """
 
 
+def type_of(name: str) -> str:
+    """`desk` of `desk 2`."""
+    return name.partition(" ")[0]
+
+
 def listed(names: list[str], article: str = "a ") -> str:
     """`a x 1, a y 2, and a z 1`; two are joined by `, and` too, as the engine does."""
     words = [article + name for name in names]

@@ -25,6 +25,7 @@ from envs.household import Household
 from envs.household_layout import TASK_TYPES, TRANSFORMS, Layout, pddl_problem, task_sentence, walkthrough
 from envs.household_places import places
 from envs.household_problem import read_problem
+from envs.household_text import type_of
 
 SIZES = {"tiny": (4, 6), "small": (7, 11), "medium": (12, 19), "large": (20, 36)}
 """Size -> fewest and most receptacles. The official games have 6 to 54; kitchens 20 and more."""
@@ -67,8 +68,8 @@ def _task(seed: int, index: int, size: str, split: str, task_type: str) -> Task:
 
 def turn_budget(layout: Layout, plan: list[str]) -> int:
     """The known plan, one slip, and a share of what looking into every fitting receptacle costs."""
-    fitting = [name for name in layout.receptacles if layout.target in places().fits.get(_type_of(name), [])]
-    search = sum(2 if _type_of(name) in places().openable else 1 for name in fitting)
+    fitting = [name for name in layout.receptacles if layout.target in places().fits.get(type_of(name), [])]
+    search = sum(2 if type_of(name) in places().openable else 1 for name in fitting)
     return min(MAX_TURNS, len(plan) + 1 + math.ceil(SEARCH_SHARE * search))
 
 
@@ -122,10 +123,10 @@ def _furnish(rng: random.Random, kind: str, task_type: str, target: str, goal: s
     needed += [transform.appliance] if transform and transform.appliance != goal else []
     furniture = _furniture(rng, kind, needed, rng.randint(*SIZES[size]))
     names = [f"{one} {number}" for one in sorted(furniture) for number in range(1, furniture[one] + 1)]
-    spots = [name for name in names if target in table.fits.get(_type_of(name), [])]
+    spots = [name for name in names if target in table.fits.get(type_of(name), [])]
     if not lit and transform is None:
-        spots = [name for name in spots if _type_of(name) != goal]
-    if len({_type_of(name) for name in spots}) < 2:
+        spots = [name for name in spots if type_of(name) != goal]
+    if len({type_of(name) for name in spots}) < 2:
         return None
     contents = {}
     if lit:
@@ -152,10 +153,10 @@ def _furniture(rng: random.Random, kind: str, needed: list[str], count: int) -> 
 
 def _hiding_place(rng: random.Random, target: str, spots: list[str]) -> str:
     """Often among the less likely half of the places, else as the training games have it."""
-    ranked = sorted(spots, key=lambda name: -places().chance(target, _type_of(name)))
+    ranked = sorted(spots, key=lambda name: -places().chance(target, type_of(name)))
     if rng.random() < HIDDEN_SHARE:
         return rng.choice(ranked[len(ranked) // 2 :])
-    return rng.choices(ranked, weights=[places().chance(target, _type_of(name)) + 0.02 for name in ranked])[0]
+    return rng.choices(ranked, weights=[places().chance(target, type_of(name)) + 0.02 for name in ranked])[0]
 
 
 def _clutter(rng: random.Random, kind: str, names: list[str], taken: set[str]) -> dict[str, str]:
@@ -164,10 +165,10 @@ def _clutter(rng: random.Random, kind: str, names: list[str], taken: set[str]) -
     types = [one for one in sorted(table.objects[kind]) if one not in taken and table.found.get(one)]
     weights = [table.objects[kind][one] for one in types]
     for one in rng.choices(types, weights=weights, k=round(len(names) * rng.uniform(0.8, 1.6))):
-        spots = [name for name in names if table.found[one].get(_type_of(name))]
+        spots = [name for name in names if table.found[one].get(type_of(name))]
         if spots and numbers[one] < 3:
             numbers[one] += 1
-            weight = [table.chance(one, _type_of(name)) for name in spots]
+            weight = [table.chance(one, type_of(name)) for name in spots]
             contents[f"{one} {numbers[one]}"] = rng.choices(spots, weights=weight)[0]
     return contents
 
@@ -178,15 +179,11 @@ def _arranged(rng: random.Random, names: list[str]) -> dict[str, int]:
     for index, name in enumerate(names):
         before = names[index - 1] if index else ""
         paired = (
-            before in spots and list(spots.values()).count(spots[before]) == 1 and _type_of(before) == _type_of(name)
+            before in spots and list(spots.values()).count(spots[before]) == 1 and type_of(before) == type_of(name)
         )
-        chance = {"stoveburner": 1.0, "drawer": 0.3, "cabinet": 0.2}.get(_type_of(name), 0.0)
+        chance = {"stoveburner": 1.0, "drawer": 0.3, "cabinet": 0.2}.get(type_of(name), 0.0)
         spots[name] = spots[before] if paired and rng.random() < chance else index
     return spots
-
-
-def _type_of(name: str) -> str:
-    return name.partition(" ")[0]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from envs.experts.alfworld_errand import Errand, Lessons, read_errand, read_less
 from envs.household import NOTHING_HAPPENS
 from envs.household_memory import RoomMemory
 from envs.household_places import places
+from envs.household_text import type_of
 
 _APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
@@ -70,7 +71,7 @@ class _Player:
         if not memory.holding:
             return self._fetch()
         item = memory.holding[-1]
-        if _type_of(item) != errand.target:
+        if type_of(item) != errand.target:
             here = memory.location or next(iter(memory.spots))
             return self._at(here, f"I do not need {item}, so I put it down.", f"move {item} to {here}")
         if errand.is_light:
@@ -121,7 +122,7 @@ class _Player:
                 f"{plan}I already searched {_some(self._lessons.in_vain)} without finding it, so I start with {spot}."
             )
         if self._is_first:
-            likely = " or ".join(dict.fromkeys(_type_of(name) for name in self._unsearched(kind)[:4]))
+            likely = " or ".join(dict.fromkeys(type_of(name) for name in self._unsearched(kind)[:4]))
             return f"{plan}A {kind} is most likely in a {likely}, so I start with {spot}."
         return f"I have not found a {kind} yet. Next I look in {spot}."
 
@@ -162,7 +163,7 @@ class _Player:
         errand, seen = self._errand, self._lessons.seen.get(kind, [])
 
         def promise(name: str) -> tuple[bool, bool, bool, float]:
-            rtype = _type_of(name)
+            rtype = type_of(name)
             is_goal = kind == errand.target and not errand.verb and rtype == errand.goal
             chance = places().chance(kind, rtype) / (1.6 if rtype in places().openable else 1.0)
             fits = kind in places().fits.get(rtype, []) or chance > 0
@@ -175,16 +176,16 @@ class _Player:
     def _destination(self) -> str:
         """The goal receptacle: where one of two wanted objects already is, else an open or the first one."""
         memory, errand = self._memory, self._errand
-        goals = [name for name in memory.spots if _type_of(name) == errand.goal] or list(memory.spots)
+        goals = [name for name in memory.spots if type_of(name) == errand.goal] or list(memory.spots)
 
         def rank(name: str) -> tuple[int, bool, int]:
-            inside = [one for one in memory.spots[name].contents or [] if _type_of(one) == errand.target]
+            inside = [one for one in memory.spots[name].contents or [] if type_of(one) == errand.target]
             return (-len(inside), name != memory.location, _number(name))
 
         return min(goals, key=rank)
 
     def _first(self, kind: str) -> str:
-        found = [name for name in self._memory.spots if _type_of(name) == kind]
+        found = [name for name in self._memory.spots if type_of(name) == kind]
         return min(found, key=lambda name: (name != self._memory.location, _number(name)), default=f"{kind} 1")
 
 
@@ -195,9 +196,7 @@ class _Review:
         self._errand, self._memory, self._trial = errand, memory, trial
         wanted = errand.wanted
         self._seen = {
-            item: spot
-            for item, spot in memory.first_seen.items()
-            if _type_of(item) in wanted and spot in memory.spots
+            item: spot for item, spot in memory.first_seen.items() if type_of(item) in wanted and spot in memory.spots
         }
         for kind in wanted:
             for number, spot in enumerate(dict.fromkeys(lessons.seen.get(kind, [])), start=1):
@@ -215,7 +214,7 @@ class _Review:
         errand, turns = self._errand, len(self._trial.turns)
         if self._trial.stop_reason == StopReason.REPEATED_ACTION:
             return "I gave the same action twice in a row, which ended the trial."
-        if any(_type_of(item) == errand.target for item in self._seen):
+        if any(type_of(item) == errand.target for item in self._seen):
             failed = sum(turn.observation == NOTHING_HAPPENS for turn in self._trial.turns)
             wasted = f" and {failed} actions that did nothing" if failed > 1 else ""
             return f"I spent {turns} turns on searching{wasted} and ran out of turns before the task was done."
@@ -231,7 +230,7 @@ class _Review:
 
     def _next(self) -> str:
         errand = self._errand
-        spots = [spot for item, spot in self._seen.items() if _type_of(item) == errand.target]
+        spots = [spot for item, spot in self._seen.items() if type_of(item) == errand.target]
         enough = len(spots) >= errand.count
         then = {
             "clean": "clean it at the sinkbasin",
@@ -245,10 +244,6 @@ class _Review:
         left = f"Not searched yet: {', '.join(self._left)}." if self._left and not enough else ""
         search = "" if plan else f"Next time I will search these first, then {' and '.join(rest)}."
         return " ".join(part for part in (plan + finish, left, search) if part)
-
-
-def _type_of(name: str) -> str:
-    return name.partition(" ")[0]
 
 
 def _number(name: str) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from data.types import Task, Trial
 from envs.base import Expert, Move
 from envs.household_memory import RoomMemory
+from envs.household_text import type_of
 
 _GO = "go to "
 
@@ -41,10 +42,10 @@ class CarelessExpert:
         memory = RoomMemory()
         memory.read_opening(trial.opening)
         visited = [turn.action.removeprefix(_GO) for turn in trial.turns if turn.action.startswith(_GO)]
-        kinds = [name.partition(" ")[0] for name in (place, *visited[-1:])]
+        kinds = [type_of(name) for name in (place, *visited[-1:])]
         kind = draw.choice(kinds)
         taken = {*memory.spots, *visited}
-        number = 1 + sum(name.partition(" ")[0] == kind for name in memory.spots)
+        number = 1 + sum(type_of(name) == kind for name in memory.spots)
         while f"{kind} {number}" in taken:
             number += 1
         return f"{kind} {number}"

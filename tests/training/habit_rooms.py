@@ -18,6 +18,7 @@ from envs.base import Move
 from envs.experts.alfworld_errand import Errand, read_errand, read_lessons
 from envs.household_layout import Layout, task_sentence
 from envs.household_memory import RoomMemory
+from envs.household_text import type_of
 
 WANTED = ("book", "cellphone", "keychain", "remotecontrol")
 SEATS = ("armchair", "ottoman", "sofa")
@@ -73,7 +74,7 @@ class BlindSearcher:
 
     def move(self, task: Task, reflections: Sequence[str], trial: Trial) -> Move:
         errand, memory = _errand(task), _remember(trial)
-        goal = next(name for name in memory.spots if _type_of(name) == errand.goal)
+        goal = next(name for name in memory.spots if type_of(name) == errand.goal)
         if memory.holding:
             return _at(memory, goal, f"move {memory.holding[-1]} to {goal}")
         if found := memory.where(errand.target):
@@ -92,7 +93,7 @@ class BlindSearcher:
     def reflect(self, task: Task, reflections: Sequence[str], trial: Trial) -> str:
         errand, memory = _errand(task), _remember(trial)
         for item, spot in memory.first_seen.items():
-            if _type_of(item) == errand.target:
+            if type_of(item) == errand.target:
                 return f"I saw {item} in {spot}."
         looked = [turn.action.removeprefix("go to ") for turn in trial.turns if turn.action.startswith("go to ")]
         return f"There was no {errand.target} in {', '.join(looked)}."
@@ -114,7 +115,3 @@ def _remember(trial: Trial) -> RoomMemory:
     for turn in trial.turns:
         memory.read_turn(turn.action, turn.observation)
     return memory
-
-
-def _type_of(name: str) -> str:
-    return name.partition(" ")[0]

@@ -52,8 +52,10 @@ class ModelServer(Protocol):
 def make_policy(
     name: str, role: Role, kind: EnvironmentKind, server: ModelServer | None, words_per_second: float | None = None
 ) -> Policy:
-    """The policy called `name`: `expert` and `expert:careless` (which may write at a pace), `scripted:FILE`, or one of
-    the engine's. Raises UnknownName, also where the environment has no careless expert."""
+    """The policy called `name`: `expert`, `expert:careless`, `scripted:FILE`, or one of the engine's.
+
+    Experts may write at a pace. Raises UnknownName, also where the environment has no careless expert.
+    """
     if name == EXPERT:
         return ExpertPolicy(kind.expert, role, words_per_second=words_per_second)
     if name == CARELESS:

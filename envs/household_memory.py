@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from data.types import Trial
 from envs.household import NOTHING_HAPPENS
 from envs.household_text import type_of
 
@@ -48,6 +49,15 @@ class RoomMemory:
     """Object -> receptacle where it was seen first, which is where it will be again in the next trial."""
     changed: dict[str, set[str]] = field(default_factory=dict)
     """Object -> what was done to it: clean, heat, cool."""
+
+    @classmethod
+    def of(cls, trial: Trial) -> RoomMemory:
+        """What whoever played `trial` knows at its end."""
+        memory = cls()
+        memory.read_opening(trial.opening)
+        for turn in trial.turns:
+            memory.read_turn(turn.action, turn.observation)
+        return memory
 
     def read_opening(self, text: str) -> None:
         if match := _OPENING.search(text):

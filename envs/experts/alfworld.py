@@ -28,30 +28,23 @@ class SearchingExpert:
         last = trial.turns[-1].action if trial.turns else ""
         if errand is None:
             return Move("I do not understand this task, so I look around.", "inventory" if last == "look" else "look")
-        player = _Player(errand, _remember(trial), reflections, is_first=not trial.turns)
+        player = _Player(errand, RoomMemory.of(trial), reflections, is_first=not trial.turns)
         move = player.next_move()
         if move.action == last:
             return Move("That led nowhere; I look again before I go on.", "inventory" if last == "look" else "look")
         place = last.removeprefix("go to ")
-        if place != last and trial.turns[-1].observation == NOTHING_HAPPENS and place not in player.known:
-            return Move(f"There is no {place} here. {move.thought}", move.action)
-        return move
+        if place == last or trial.turns[-1].observation != NOTHING_HAPPENS:
+            return move
+        why = f"I am already standing at {place}" if place in player.known else f"There is no {place} here"
+        return move if move.thought.startswith(why) else Move(f"{why}. {move.thought}", move.action)
 
     def reflect(self, task: Task, reflections: Sequence[str], trial: Trial) -> str:
         errand = read_errand(task.instruction)
         if errand is None:
             return "I did not understand the task. Next time I will read it again and try a simple action first."
-        memory = _remember(trial)
+        memory = RoomMemory.of(trial)
         lessons = read_lessons(reflections, errand, list(memory.spots))
         return _Review(errand, memory, lessons, trial).text()
-
-
-def _remember(trial: Trial) -> RoomMemory:
-    memory = RoomMemory()
-    memory.read_opening(trial.opening)
-    for turn in trial.turns:
-        memory.read_turn(turn.action, turn.observation)
-    return memory
 
 
 class _Player:

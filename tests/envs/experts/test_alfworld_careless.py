@@ -1,4 +1,4 @@
-"""The careless expert goes to furniture that is not there, notices, and still gets its errand done."""
+"""The careless expert goes to furniture that is not there or to where it stands, notices, and gets its errand done."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ def test_it_slips_to_furniture_that_the_room_lacks_then_says_so_and_goes_on() ->
     for task in TASKS:
         trial = play_trial(KIND, task.model_copy(update={"turn_limit": 90}), {}, KIND.careless)
         assert trial.success, task.id
-        memory = RoomMemory()
-        memory.read_opening(trial.opening)
+        memory = RoomMemory.of(trial)
         for turn, following in zip(trial.turns, trial.turns[1:], strict=False):
             place = turn.action.removeprefix("go to ")
             if place == turn.action or place in memory.spots:
@@ -27,6 +26,22 @@ def test_it_slips_to_furniture_that_the_room_lacks_then_says_so_and_goes_on() ->
             assert place in turn.thought
             assert following.thought.startswith(f"There is no {place} here. ")
     assert slips >= len(TASKS)
+
+
+def test_it_slips_to_where_it_stands_then_says_so_and_acts_there() -> None:
+    assert KIND.careless is not None
+    slips = 0
+    for task in TASKS:
+        trial = play_trial(KIND, task.model_copy(update={"turn_limit": 90}), {}, KIND.careless)
+        memory = RoomMemory.of(trial.model_copy(update={"turns": []}))
+        for turn, following in zip(trial.turns, trial.turns[1:], strict=False):
+            here = memory.location
+            memory.read_turn(turn.action, turn.observation)
+            if here and turn.action == f"go to {here}":
+                slips += 1
+                assert not turn.is_valid
+                assert following.thought.startswith(f"I am already standing at {here}")
+    assert slips >= len(TASKS) / 2
 
 
 def test_the_same_trial_has_the_same_slips() -> None:

@@ -25,6 +25,7 @@ from envs.experts.alfworld_careless import CarelessExpert
 from envs.household import NOTHING_HAPPENS, WELCOME, Dialect, Household
 from envs.household_memory import RoomMemory
 from envs.household_problem import read_problem
+from envs.rooms import generate_tasks
 
 TURN_LIMIT = 50
 MAX_COMMAND_LENGTH = 300
@@ -249,5 +250,6 @@ KIND = EnvironmentKind(
     expert=SearchingExpert(),
     careless=CarelessExpert(SearchingExpert()),
     check=check,
+    generate=generate_tasks,
     options=OPTIONS,
 )

@@ -106,5 +106,7 @@ class EnvironmentKind:
     check: Callable[[], Availability]
     careless: Expert | None = None
     """The expert that slips as models do, and recovers: what it does after a slip is worth imitating."""
+    generate: Callable[[int, int], list[Task]] | None = None
+    """Tasks for training: (seed, count), the same ones for the same. None where nobody can make any."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Option name -> what it does and its values, for `--help` and hints."""

@@ -20,6 +20,7 @@ from envs.experts.hotpotqa import HotpotqaExpert
 from envs.hotpotqa_dialects import DIALECTS, Dialect
 from envs.hotpotqa_files import ENVIRONMENT, read_questions
 from envs.hotpotqa_metric import Score, score_answer
+from envs.hotpotqa_questions import generate_questions
 from envs.hotpotqa_search import Paragraph, find_title, rank_paragraphs
 
 SPLITS = ("valid", "train")
@@ -245,6 +246,7 @@ KIND = EnvironmentKind(
     instructions=instructions,
     expert=HotpotqaExpert(),
     check=_check,
+    generate=generate_questions,
     options={
         "dialect": "Tools and wordings: retroact (Search, Finish), react (search, lookup, finish, think), "
         "reflexion (Search, Lookup, Finish).",

@@ -20,6 +20,7 @@ from envs.base import Availability, EnvironmentKind, Options, StepOutcome
 from envs.experts.intercode_sql import IntercodeSqlExpert
 from envs.sql_answer import ERROR, Answer, Session
 from envs.sql_options import ENVIRONMENT, SqlOptions
+from envs.sql_questions import generate_questions
 from envs.sql_reward import sql_reward
 from envs.sql_tasks import SPLITS, TURN_LIMIT, bundled_tasks, open_session, read_tasks
 
@@ -232,5 +233,6 @@ KIND = EnvironmentKind(
     instructions=instructions,
     expert=IntercodeSqlExpert(),
     check=check,
+    generate=generate_questions,
     options=SqlOptions.described(),
 )

@@ -22,6 +22,8 @@ from envs.sql_tasks import BUNDLED, bundled_dump, task_of
 
 LABELS = ("name", "title")
 PLURALS = {"copy": "copies", "branch": "branches"}
+_MOST_MISSES = 400
+"""Draws in a row without a new question, after which the templates have run dry."""
 FEWEST, MOST = 2, 8
 """Different values of a column that questions may group by."""
 
@@ -243,9 +245,9 @@ def generate_questions(seed: int, count: int) -> list[Task]:
     dice = Random(seed)  # noqa: S311 - reproducible, not secret
     worlds = [open_world(catalog, name, dice) for name in catalog.names]
     tasks: dict[str, Task] = {}
-    for _ in range(40 * count):
-        if len(tasks) == count:
-            break
+    misses = 0
+    while len(tasks) < count and misses < _MOST_MISSES:
+        misses += 1
         world = dice.choice(worlds)
         draft = dice.choice(TEMPLATES)(world)
         if (
@@ -263,6 +265,7 @@ def generate_questions(seed: int, count: int) -> list[Task]:
         }
         task = task_of(row, bundled_dump().with_name("generated.json"), len(tasks), BUNDLED, is_gold_empty=False)
         tasks[draft.gold] = task
+        misses = 0
     for world in worlds:
         world.connection.close()
     return list(tasks.values())

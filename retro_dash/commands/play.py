@@ -21,7 +21,7 @@ from data.events import Event, RunCreated, RunStateChanged
 from data.store import Store
 from data.types import Episode, Run, RunState, Strategy, Task
 from envs import environment_kind
-from envs.base import Options
+from envs.base import EnvironmentKind, Options
 from envs.isolated import EnvironmentPool
 from retro_dash.address import find_hub
 from retro_dash.agent.batch import Append, BatchPlan, is_broken, play_many
@@ -32,6 +32,9 @@ from retro_dash.library import allowed_options, bundled_tasks, find_task, read_t
 from retro_dash.present import episode_line
 from retro_dash.serving.engine import connect_engine, start_engine
 from retro_dash.settings import Settings
+
+GENERATED = "generated"
+"""The split of tasks that are made when they are asked for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,10 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--task", help="id of one bundled task")
     which.add_argument("--tasks", type=Path, help="file or folder of tasks in the environment's public format")
     parser.add_argument("--count", type=int, help="so many tasks, drawn with the seed")
-    parser.add_argument("--split", help="bundled split (default: the environment's first)")
+    parser.add_argument(
+        "--split",
+        help=f"bundled split (default: the environment's first), or {GENERATED}: --count new ones of the seed",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw and of sampling (default 0)")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="environment option")
     parser.add_argument("--database", help="SQL: dump file or mysql:// URL, with --tasks")
@@ -160,13 +166,27 @@ def choose_tasks(arguments: argparse.Namespace | TaskChoice, options: Options) -
     else:
         kind = environment_kind(arguments.env)
         split = arguments.split or kind.splits[0]
+        if split == GENERATED and kind.generate is not None:
+            return _generated(kind, arguments.seed, arguments.count)
         if split not in kind.splits:
-            raise BadInput(f"{arguments.env} has no split {split!r}. Known: {', '.join(kind.splits)}.")
+            known = [*kind.splits, *([GENERATED] if kind.generate is not None else [])]
+            raise BadInput(f"{arguments.env} has no split {split!r}. Known: {', '.join(known)}.")
         tasks = bundled_tasks(arguments.env, split)
     if arguments.count is not None:
         if not 1 <= arguments.count <= len(tasks):
             raise BadInput(f"--count {arguments.count} does not fit: there are {len(tasks)} tasks to choose from.")
         tasks = random.Random(arguments.seed).sample(tasks, arguments.count)  # noqa: S311 - no secret
+    return tasks
+
+
+def _generated(kind: EnvironmentKind, seed: int, count: int | None) -> list[Task]:
+    """Tasks made now. Raises BadInput where nobody said how many, or fewer can be made."""
+    if count is None or count < 1:
+        raise BadInput(f"--split {GENERATED} needs --count, a number of tasks to make from --seed; it got {count}.")
+    assert kind.generate is not None
+    tasks = kind.generate(seed, count)
+    if len(tasks) < count:
+        raise BadInput(f"{kind.name} can make {len(tasks)} different tasks from seed {seed}, not {count}.")
     return tasks
 
 

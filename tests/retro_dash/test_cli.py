@@ -66,6 +66,18 @@ def test_the_same_seed_draws_the_same_tasks(tmp_path: Path):
     assert first != other
 
 
+def test_tasks_can_be_made_from_a_seed_in_any_number(tmp_path: Path):
+    def made(seed: str, count: str) -> list[str]:
+        answer = retro_dash(
+            tmp_path, "play", "--env", "hotpotqa", "--split", "generated", "--count", count, "--seed", seed, "--json"
+        )
+        return [json.loads(line)["task_id"] for line in answer.stdout.splitlines()]
+
+    three, two, others = made("5", "3"), made("5", "2"), made("6", "3")
+    assert three[:2] == two
+    assert len({*three, *others}) == 6
+
+
 def test_doctor_says_what_this_machine_can_do(tmp_path: Path):
     findings = json.loads(retro_dash(tmp_path, "doctor", "--json").stdout)
     names = {finding["name"] for finding in findings}
@@ -81,6 +93,9 @@ def test_doctor_says_what_this_machine_can_do(tmp_path: Path):
         (("play", "--env", "hotpotqa", "--count", "1", "--planner", "gpt-9", "--engine", "none"), 1, "gpt-9"),
         (("play", "--env", "hotpotqa", "--count", "100000"), 2, "100000"),
         (("play", "--env", "hotpotqa", "--split", "final"), 2, "'final'"),
+        (("play", "--env", "hotpotqa", "--split", "generated"), 2, "--count"),
+        (("play", "--env", "intercode_bash", "--split", "generated", "--count", "2"), 2, "'generated'"),
+        (("play", "--env", "intercode_sql", "--split", "generated", "--count", "99999"), 2, "99999"),
         (("play", "--env", "hotpotqa", "--count", "1", "--strategy", "prayer"), 2, "'prayer'"),
         (("play", "--env", "hotpotqa", "--count", "1", "--option", "colour=red"), 2, "'colour'"),
         (("play", "--env", "hotpotqa", "--tasks", "pyproject.toml"), 2, "pyproject.toml"),

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from data.errors import BadConfig, BadInput, Refused
 from data.events import RunStateChanged
-from data.types import RunState
+from data.types import RunState, Task
 from envs import environment_kind
 from retro_dash.commands.episodes import stored_episodes
 from retro_dash.commands.play import choose_tasks, open_storage
@@ -58,6 +58,8 @@ class TaskChoice(BaseModel):
     split: str | None = None
     count: int | None = None
     seed: int = 0
+    without: str = Field("", pattern=f"^(@{_NAME})?$")
+    """`@STAGE`: not what that earlier stage plays, nor the same question in other words."""
     env: str = ""
     """Filled in from the run."""
 
@@ -123,8 +125,7 @@ def reproduce(experiment: Experiment, settings: Settings, as_json: bool) -> Iter
         config = stage_config(experiment.name, stage, earlier, settings)
         folder = RunFolder(settings.home / "runs" / f"{experiment.name}-{stage.name}")
         if not folder.path.exists():
-            filters = [_named_runs(text, experiment.name, stage, earlier) for text in stage.episodes]
-            _make_folder(folder.run_id, experiment.name, stage, filters, config, settings)
+            _make_folder(folder.run_id, experiment.name, stage, earlier, config, settings)
         elif parse_run_config(folder.config(), str(folder.path)) != parse_run_config(config, stage.name):
             raise Refused(
                 f"The stage {stage.name!r} was begun with another config ({folder.path}/config.json). Give the "
@@ -180,7 +181,7 @@ def _run_id(experiment: str, stage: Stage, named: str, earlier: Sequence[str]) -
 
 
 def _named_runs(text: str, experiment: str, stage: Stage, earlier: Sequence[str]) -> str:
-    """A filter with every `@STAGE` replaced by its run."""
+    """`text` with every `@STAGE` replaced by its run."""
     return _RUN.sub(lambda match: _run_id(experiment, stage, match[1], earlier), text)
 
 
@@ -188,15 +189,18 @@ def _make_folder(
     run_id: str,
     experiment: str,
     stage: Stage,
-    filters: Sequence[str],
+    earlier: Sequence[str],
     config: dict[str, JsonValue],
     settings: Settings,
 ) -> None:
     run = queued_run(run_id, str(config["kind"]), f"{experiment}: {stage.name}", config)
     if stage.tasks is not None:
-        lines = list(_task_lines(stage.tasks, config, settings))
+        left_out = _named_runs(stage.tasks.without, experiment, stage, earlier)
+        taken = _questions(RunFolder(settings.home / "runs" / left_out)) if left_out else set()
+        lines = list(_task_lines(stage.tasks, config, settings, taken))
         source = stage.tasks.model_dump(mode="json", exclude_defaults=True)
     else:
+        filters = [_named_runs(text, experiment, stage, earlier) for text in stage.episodes]
         lines = [line for text in filters for line in stored_episodes(text, settings)]
         source = {"filter": " | ".join(filters)}
         if not lines:
@@ -204,12 +208,26 @@ def _make_folder(
     make_run_folder(settings.home / "runs", run, lines, source)
 
 
-def _task_lines(choice: TaskChoice, config: dict[str, JsonValue], settings: Settings) -> Iterator[str]:
+def _questions(folder: RunFolder) -> set[str]:
+    """What the tasks of a run ask."""
+    with folder.dataset.open(encoding="utf-8") as lines:
+        return {_question(Task.model_validate_json(line)) for line in lines}
+
+
+def _question(task: Task) -> str:
+    """The same text for wordings of one question: those with the same gold query, where tasks have one."""
+    gold = task.metadata.get("gold")
+    return f"{task.metadata.get('database')}: {' '.join(str(gold).lower().split())}" if gold else task.id
+
+
+def _task_lines(
+    choice: TaskChoice, config: dict[str, JsonValue], settings: Settings, taken: Container[str]
+) -> Iterator[str]:
     env, given = str(config["env"]), config["options"]
     kind = environment_kind(env)
     options = allowed_options(given if isinstance(given, dict) else {}, kind, settings)
     refuse_unavailable(kind, options)
-    chosen = choose_tasks(choice.model_copy(update={"env": env}), options)
+    chosen = choose_tasks(choice.model_copy(update={"env": env}), options, lambda task: _question(task) not in taken)
     yield from (task.model_dump_json() for task in chosen)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +130,10 @@ def _line(episode: Episode) -> str:
 
 
 def read_options(arguments: argparse.Namespace) -> dict[str, JsonValue]:
-    """`--option key=value` pairs, `--database` and `--trees`. Raises BadInput for what is no pair."""
+    """`--option key=value` pairs, `--database` and `--trees`, as they may be stored: whole paths, no password.
+
+    Raises BadInput for what is no pair, BadConfig for a server's URL that is none.
+    """
     options: dict[str, JsonValue] = {}
     for pair in arguments.option:
         key, equals, value = pair.partition("=")
@@ -141,6 +144,14 @@ def read_options(arguments: argparse.Namespace) -> dict[str, JsonValue]:
         value = getattr(arguments, key)
         if value is not None:
             options[key] = value
+    database = options.get("database")
+    if isinstance(database, str) and database.startswith("mysql://"):
+        from envs.sql_server import name_server
+
+        options["database"] = name_server(database)
+    for key in ("database", "trees"):
+        if isinstance(path := options.get(key), str) and "://" not in path:
+            options[key] = str(Path(path).absolute())
     return options
 
 
@@ -155,8 +166,10 @@ class TaskChoice(Protocol):
     seed: int
 
 
-def choose_tasks(arguments: argparse.Namespace | TaskChoice, options: Options) -> list[Task]:
-    """The tasks that the arguments name. Raises UnknownName, BadFile, BadInput."""
+def choose_tasks(
+    arguments: argparse.Namespace | TaskChoice, options: Options, is_wanted: Callable[[Task], bool] | None = None
+) -> list[Task]:
+    """The tasks that the arguments name, drawn from those that are wanted. Raises UnknownName, BadFile, BadInput."""
     if arguments.task is not None:
         return [find_task(arguments.env, arguments.task, arguments.split)]
     if arguments.tasks is not None:
@@ -167,11 +180,12 @@ def choose_tasks(arguments: argparse.Namespace | TaskChoice, options: Options) -
         kind = environment_kind(arguments.env)
         split = arguments.split or kind.splits[0]
         if split == GENERATED and kind.generate is not None:
-            return _generated(kind, arguments.seed, arguments.count)
+            return list(filter(is_wanted, _generated(kind, arguments.seed, arguments.count)))
         if split not in kind.splits:
             known = [*kind.splits, *([GENERATED] if kind.generate is not None else [])]
             raise BadInput(f"{arguments.env} has no split {split!r}. Known: {', '.join(known)}.")
         tasks = bundled_tasks(arguments.env, split)
+    tasks = list(filter(is_wanted, tasks)) if is_wanted else tasks
     if arguments.count is not None:
         if not 1 <= arguments.count <= len(tasks):
             raise BadInput(f"--count {arguments.count} does not fit: there are {len(tasks)} tasks to choose from.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import BadConfig, Refused
+from envs.sql_tasks import bundled_dump
 from retro_dash.cli import main
 from retro_dash.reproduce import Experiment, Stage, read_experiment, stage_config
 from retro_dash.settings import Settings, load_settings
@@ -73,6 +74,32 @@ def test_a_stage_that_was_begun_with_another_config_is_refused(tmp_path: Path, s
     assert main(["reproduce", str(write(tmp_path, PLAYING)), *home]) == 0
     changed = PLAYING.replace("trials = 2 }\n\n", "trials = 3 }\n\n")
     assert main(["reproduce", str(write(tmp_path, changed)), *home]) == Refused("").exit_code
+
+
+def test_a_stage_can_leave_out_what_another_plays_in_any_wording(tmp_path: Path, settings: Settings) -> None:
+    rows = [
+        {
+            "query": f"{wording} {number}?",
+            "gold": f"SELECT name FROM station WHERE station_id = {number}",
+            "db": "bike_share",
+        }
+        for number in range(1, 7)
+        for wording in ("Name station", "What is the name of station")
+    ]
+    (tmp_path / "questions.json").write_text(json.dumps(rows), encoding="utf-8")
+    options = f"{{ database = '{bundled_dump()}' }}"
+    run = f"run = {{ kind = 'collect', env = 'intercode_sql', trials = 1, options = {options} }}"
+    held_out = "[[stage]]\nname = 'test'\ntasks = { tasks = 'FILE', count = 3, seed = 4 }\n"
+    rest = "[[stage]]\nname = 'train'\ntasks = { tasks = 'FILE', without = '@test' }\n"
+    text = f"name = 'sql'\n{held_out}{run}\n{rest}{run}\n".replace("FILE", str(tmp_path / "questions.json"))
+    assert main(["reproduce", str(write(tmp_path, text)), "--home", str(settings.home), "--engine", "none"]) == 0
+
+    def golds(stage: str) -> list[str]:
+        lines = (settings.home / "runs" / f"sql-{stage}" / "dataset.jsonl").read_text().splitlines()
+        return [json.loads(line)["metadata"]["gold"] for line in lines]
+
+    assert len(golds("test")) == 3
+    assert set(golds("train")) == {row["gold"] for row in rows} - set(golds("test"))
 
 
 def test_adapters_of_earlier_stages_become_folders_to_start_from_and_names_to_play(settings: Settings) -> None:

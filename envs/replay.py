@@ -6,15 +6,16 @@ Comparing is pure but for the environment that is played; readers of recorded fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.errors import BadFile, EnvironmentCrashed, Refused, Unavailable
-from data.types import Episode, Noun, Task
+from data.errors import BadInput, EnvironmentCrashed, Refused, Unavailable, UnknownName
+from data.types import Episode, Task
 from envs import environment_kind
 from envs.base import Environment, Options
+from envs.replay_report import Divergence, ReplayedTrial, ReplayReport, summarise
 
 OpenEnvironment = Callable[[Task], Environment]
 
@@ -32,6 +33,8 @@ class RecordedTurn:
     observation: str | None = None
     reward: float | None = None
     """What the trial would have scored had it ended here."""
+    number: int | None = None
+    """Its number in the trial, where turns before it may have been left out."""
 
 
 @dataclass(frozen=True)
@@ -54,56 +57,6 @@ class RecordedTrial:
     """Why its observations, or all of it, cannot come again: one sentence."""
 
 
-class Divergence(Noun):
-    """Where a replay first differs. `field` is `reward`, `observation`, or `end` (the replay ended before)."""
-
-    trial_id: str
-    turn: int
-    action: str
-    field: Literal["reward", "observation", "end"]
-    recorded: str
-    replayed: str
-
-
-class ReplayedTrial(Noun):
-    """One recorded trial. Counts are turns."""
-
-    id: str
-    env: str
-    task_id: str | None
-    turns: int
-    rewards_compared: int = 0
-    rewards_agree: int = 0
-    observations_compared: int = 0
-    observations_agree: int = 0
-    first_divergence: Divergence | None = None
-    note: str | None = None
-    """Why it was not replayed, or only in part."""
-
-    @property
-    def compared(self) -> int:
-        return max(self.rewards_compared, self.observations_compared)
-
-
-class ReplayReport(Noun):
-    """What a replay of many trials found. Counts are turns, over all trials."""
-
-    compared: int
-    """Turns of which a reward or an observation was compared."""
-    rewards_compared: int
-    rewards_agree: int
-    observations_compared: int
-    observations_agree: int
-    trials_replayed: int
-    trials_not_replayed: int
-    is_reproducible: bool
-    """Something was compared, in every trial, and all of it agreed."""
-    first_divergence: Divergence | None
-    notes: dict[str, int]
-    """Why trials were not, or only partly, replayed -> how many."""
-    trials: tuple[ReplayedTrial, ...]
-
-
 def replay_episode(episode: Episode, open_environment: OpenEnvironment) -> ReplayReport:
     """Replay all trials of an episode. Turns that held no action never reached the environment and are left out."""
     return replay(recorded_trials(episode), open_environment)
@@ -114,7 +67,9 @@ def recorded_trials(episode: Episode) -> list[RecordedTrial]:
     trials = []
     for trial in episode.trials:
         turns = tuple(
-            RecordedTurn(turn.action, turn.observation, turn.reward) for turn in trial.turns if not turn.is_malformed
+            RecordedTurn(turn.action, turn.observation, turn.reward, turn.index)
+            for turn in trial.turns
+            if not turn.is_malformed
         )
         identity = f"{episode.id}/{trial.index}"
         trials.append(
@@ -137,17 +92,30 @@ def replay_file(
     """Replay a recorded file: InterCode results, Reflexion or RetroAct rows, or our own episodes.
 
     `tasks_path` holds the tasks in the environment's public format, which recordings name but do not hold. `options`
-    go over those that the recording was played with. `open_environment` may be an `EnvironmentPool`'s `open`. Raises
-    BadFile for a file of no known kind, and what reading tasks and opening environments raise.
+    go over those that the recording was played with, in the environments that have them. `open_environment` may be an
+    `EnvironmentPool`'s `open`. Raises BadFile for a file of no known kind, BadInput for an option that none of its
+    environments has, and what reading tasks raises; a trial that cannot be opened is a note of the report.
     """
     from envs.replay_files import read_recorded
 
     recorded, asked = read_recorded(path, tasks_path, options or {})
+    known = {trial.env: _option_names(trial.env) for trial in recorded}
+    for name in asked:
+        if known and not any(name in names for names in known.values()):
+            raise BadInput(f"{' and '.join(sorted(known))} have no option {name!r}. Leave it out, or correct it.")
 
-    def opener(own: Options) -> OpenEnvironment:
-        return lambda task: open_environment(task, {**own, **asked})
+    def opener(trial: RecordedTrial) -> OpenEnvironment:
+        mine = {name: value for name, value in asked.items() if name in known[trial.env]}
+        return lambda task: open_environment(task, {**trial.options, **mine})
 
-    return summarise([replay_trial(trial, opener(trial.options)) for trial in recorded])
+    return summarise([replay_trial(trial, opener(trial)) for trial in recorded])
+
+
+def _option_names(env: str) -> Set[str]:
+    try:
+        return environment_kind(env).options.keys()
+    except UnknownName:
+        return frozenset()
 
 
 def replay(recorded: Iterable[RecordedTrial], open_environment: OpenEnvironment) -> ReplayReport:
@@ -166,7 +134,7 @@ def replay_trial(recorded: RecordedTrial, open_environment: OpenEnvironment) -> 
     for task in recorded.tasks:
         try:
             found = _replay_as(recorded, task, open_environment, empty)
-        except (EnvironmentCrashed, Refused, BadFile, Unavailable) as error:
+        except (BadInput, EnvironmentCrashed, Refused, Unavailable) as error:
             found = empty.model_copy(update={"task_id": task.id, "note": str(error)})
         if found is None:
             continue
@@ -175,28 +143,6 @@ def replay_trial(recorded: RecordedTrial, open_environment: OpenEnvironment) -> 
         if best.first_divergence is None and best.compared:
             break
     return best or empty.model_copy(update={"note": "No task of the file starts as the recording does."})
-
-
-def summarise(trials: Sequence[ReplayedTrial]) -> ReplayReport:
-    """Add up the trials."""
-    notes: dict[str, int] = {}
-    for trial in trials:
-        if trial.note:
-            notes[trial.note] = notes.get(trial.note, 0) + 1
-    replayed = [trial for trial in trials if trial.compared]
-    return ReplayReport(
-        compared=sum(trial.compared for trial in trials),
-        rewards_compared=sum(trial.rewards_compared for trial in trials),
-        rewards_agree=sum(trial.rewards_agree for trial in trials),
-        observations_compared=sum(trial.observations_compared for trial in trials),
-        observations_agree=sum(trial.observations_agree for trial in trials),
-        trials_replayed=len(replayed),
-        trials_not_replayed=len(trials) - len(replayed),
-        is_reproducible=bool(trials) and all(trial.compared and trial.first_divergence is None for trial in trials),
-        first_divergence=next((trial.first_divergence for trial in trials if trial.first_divergence), None),
-        notes=notes,
-        trials=tuple(trials),
-    )
 
 
 def same_observation(recorded: str, replayed: str) -> bool:
@@ -254,7 +200,7 @@ def _ended_early(report: ReplayedTrial, recorded: RecordedTrial, number: int) ->
     turn = recorded.turns[number - 1]
     ended = Divergence(
         trial_id=recorded.id,
-        turn=number,
+        turn=turn.number or number,
         action=_cut(turn.action),
         field="end",
         recorded=_cut(turn.observation or ""),
@@ -285,8 +231,13 @@ def _compare(
     if differing and report.first_divergence is None:
         field, was, came = differing
         update["first_divergence"] = Divergence(
-            trial_id=recorded.id, turn=number, action=_cut(turn.action), field=field, recorded=_cut(was),
-            replayed=_cut(came) )  # fmt: skip
+            trial_id=recorded.id,
+            turn=turn.number or number,
+            action=_cut(turn.action),
+            field=field,
+            recorded=_cut(was),
+            replayed=_cut(came),
+        )
     return report.model_copy(update=update)
 
 

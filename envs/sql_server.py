@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import suppress
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
-from data.errors import BadConfig, EnvironmentCrashed, Unavailable
+from data.errors import BadConfig, EnvironmentCrashed, Refused, Unavailable
 from envs.sql_answer import GRACE_SECONDS, ROW_LIMIT, Answer
 from envs.sql_schema import Column, ForeignKey, Schema, Table
 from envs.sql_show import READING, show, verb
 
+VARIABLE = "RETRO_MYSQL"
+"""Names the one server that this process and its children may use, with its password."""
 LOST = (0, 2006, 2013)
 """Error numbers of a connection that is gone."""
 OUTSIDE = re.compile(r"\b(outfile|dumpfile|load_file|sleep|benchmark|get_lock|release_lock)\b", re.I)
 """What reaches out of the database or only waits. The account's rights are the wall; this is the polite answer."""
+
+
+class Place(NamedTuple):
+    """A server and who uses it."""
+
+    host: str
+    port: int
+    user: str
+
+
+def name_server(url: str) -> str:
+    """Let this process and its children use a server; returns its URL without the password, to be stored."""
+    host, port, user = place_of(url)
+    os.environ[VARIABLE] = url
+    return f"mysql://{quote(user, safe='')}@{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def named_server(url: str) -> str:
+    """The URL with its password, for a server that was named. The option `database` is stored with every episode and
+    may come with anybody's, so it holds no password, and it alone reaches no server. Raises BadConfig, Refused."""
+    place, known = place_of(url), os.environ.get(VARIABLE)
+    if urlsplit(url).password is not None:
+        raise BadConfig(
+            f"The URL of the server {place.host} holds a password, and options are stored with every episode. Leave "
+            f"it out of the option, and give the whole URL with --database or in the variable {VARIABLE}."
+        )
+    if known is None or place_of(known) != place:
+        raise Refused(
+            f"The server {place.host}:{place.port} (user {place.user}) is used only when it is named: by --database, "
+            f"or where the program starts by {VARIABLE}=mysql://user:password@host:port."
+        )
+    return known
+
+
+def place_of(url: str) -> Place:
+    """Raises BadConfig for what is no mysql:// URL."""
+    try:
+        place = urlsplit(url)
+        if place.scheme == "mysql" and place.hostname:
+            return Place(place.hostname, place.port or 3306, unquote(place.username or "root"))
+    except ValueError:  # a port that is none
+        pass
+    raise BadConfig("A server's URL is mysql://user:password@host:port.")
 
 
 def connect(url: str, database: str | None, seconds: float) -> Any:
@@ -25,15 +71,13 @@ def connect(url: str, database: str | None, seconds: float) -> Any:
         import pymysql  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise Unavailable("A MySQL server needs the driver PyMySQL: pip install PyMySQL.") from error
-    place = urlsplit(url)
-    if place.scheme != "mysql" or not place.hostname:
-        raise BadConfig("A server's URL is mysql://user:password@host:port.")
+    place = place_of(url)
     try:
         connection = pymysql.connect(
-            host=place.hostname,
-            port=place.port or 3306,
-            user=unquote(place.username or "root"),
-            password=unquote(place.password or ""),
+            host=place.host,
+            port=place.port,
+            user=place.user,
+            password=unquote(urlsplit(url).password or ""),
             database=database,
             charset="utf8mb4",
             connect_timeout=10,
@@ -41,7 +85,7 @@ def connect(url: str, database: str | None, seconds: float) -> Any:
             autocommit=True,
         )
     except (pymysql.err.Error, OSError, ValueError) as error:
-        shown = f"{place.hostname}:{place.port or 3306}, database {database}"
+        shown = f"{place.host}:{place.port}, database {database}"
         raise Unavailable(f"The MySQL server at {shown} cannot be used: {text_of(error)}.") from error
     return connection
 

@@ -69,7 +69,7 @@ def task_file(path: Path) -> Path:
 
 def dump_beside(file: Path) -> str | None:
     found = sorted(f for f in file.parent.glob("*") if f.name.endswith((".sql", ".sql.gz")))
-    return str(found[0]) if len(found) == 1 else None
+    return str(found[0].absolute()) if len(found) == 1 else None
 
 
 def read_rows(path: Path) -> list[Any]:
@@ -135,9 +135,9 @@ def open_session(task: Task, options: SqlOptions) -> Session:
     if not isinstance(source, str):
         raise BadConfig(f"Task {task.id!r} names no dump; give one, or a mysql:// URL, with the option database.")
     if source.startswith("mysql://"):
-        from envs.sql_server import ServerSession
+        from envs.sql_server import ServerSession, named_server
 
-        return ServerSession(source, name, options.query_seconds)
+        return ServerSession(named_server(source), name, options.query_seconds)
     return SqliteSession(
         catalog_of(source),
         name,
@@ -150,6 +150,9 @@ def open_session(task: Task, options: SqlOptions) -> Session:
 def catalog_of(source: str) -> Catalog:
     if source == BUNDLED:
         return open_dump(bundled_dump())
+    if not source.endswith((".sql", ".sql.gz")):
+        # Whoever hands over an episode may name any file, and errors about a dump quote what is in it.
+        raise BadFile(f"The dump {source} must be a file called .sql or .sql.gz.")
     try:
         return open_dump(Path(source))
     except OSError as error:

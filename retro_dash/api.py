@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from data.events import Event
 from data.rows import EpisodePage
 from data.types import Turn
-from envs.replay import ReplayReport
+from envs.replay_report import ReplayReport
 from retro_dash.align import align
 from retro_dash.api_adapters import adapters_router
 from retro_dash.api_curation import curation_router

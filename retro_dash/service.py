@@ -17,7 +17,8 @@ from data.store import Store
 from data.types import Adapter, Turn
 from envs import environment_kind
 from envs.isolated import EnvironmentPool
-from envs.replay import ReplayReport, replay_episode
+from envs.replay import replay_episode
+from envs.replay_report import ReplayReport
 from retro_dash import library
 from retro_dash.adapters import adapter_damage, known_adapters
 from retro_dash.agent.policies import ModelServer, policy_choices

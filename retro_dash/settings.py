@@ -22,6 +22,7 @@ _NOT_SETTINGS = frozenset(
         "RETRO_ENGINE_KEY",
         "RETRO_VLLM_PYTHON",
         "RETRO_ALFWORLD_PYTHON",
+        "RETRO_MYSQL",
         "RETRO_TRL_PYTHON",
         "RETRO_SHARED_DATA",
         "RETRO_TEST_HOME",

@@ -9,7 +9,8 @@ from pathlib import Path
 from data.errors import BadInput, RetroDashError
 from envs import ENVIRONMENTS, environment_kind
 from envs.isolated import EnvironmentPool
-from envs.replay import ReplayReport, replay_file
+from envs.replay import replay_file
+from envs.replay_report import ReplayReport
 from retro_dash.commands.play import read_options
 from retro_dash.settings import Settings
 
@@ -64,12 +65,10 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _print(report: ReplayReport) -> None:
+    print(report.summary)
     print(f"{report.trials_replayed} trials replayed, {report.trials_not_replayed} not")
     print(f"{report.compared} turns compared")
     print(f"rewards agree      {report.rewards_agree} of {report.rewards_compared}")
     print(f"observations agree {report.observations_agree} of {report.observations_compared}")
     for note, number in report.notes.items():
         print(f"{number:5}  {note}")
-    if report.first_divergence is not None:
-        first = report.first_divergence
-        print(f"first divergence: {first.trial_id}, turn {first.turn}, after {first.action!r}")

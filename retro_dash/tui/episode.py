@@ -209,11 +209,6 @@ class EpisodeScreen(Reading):
 
 def _replay_words(report: dict[str, Any]) -> tuple[str, str]:
     """What the replay found, and whose colour says it."""
-    compared = max(report["rewards_compared"], report["observations_compared"])
     if report["is_reproducible"]:
-        return f"✓ Reproducible. {compared} recorded actions gave the same observation and reward again.", "success"
-    first, notes = report.get("first_divergence"), ", ".join(report.get("notes") or {})
-    where = (
-        f" First at turn {first['turn']}: {first['what']}." if first and "what" in first and "turn" in first else ""
-    )
-    return f"✕ Not reproducible.{where} {notes}".rstrip(), "failure"
+        return f"✓ Reproducible. {report['summary']}", "success"
+    return f"✕ Not reproducible. {report['summary']}", "failure"

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from trial_player import play_episode
 
-from data.errors import BadFile
+from data.errors import BadFile, BadInput
 from data.types import Episode, Reflection, Task, Turn
+from envs.base import EnvironmentKind
 from envs.experts.hotpotqa import HotpotqaExpert
 from envs.hotpotqa import KIND, bundled
+from envs.intercode_bash import KIND as BASH
 from envs.intercode_sql import KIND as SQL
 from envs.isolated import EnvironmentPool
 from envs.replay import (
@@ -80,6 +82,96 @@ def test_an_exported_episode_replays_with_the_options_that_it_was_played_with(tm
     path.write_text(json.dumps({"format": "retro-dash/1", "episode": played.model_dump(mode="json")}))
     assert replay_file(path).is_reproducible
     assert not replay_file(path, options={"dialect": "retroact"}).is_reproducible
+
+
+def needs(kind: EnvironmentKind) -> None:
+    if not kind.check().works:
+        pytest.skip(kind.check().detail)
+
+
+def played_here(kind: EnvironmentKind, task: Task, options: dict[str, Any], name: str = "e-1") -> Episode:
+    """An episode of the expert with these options."""
+    trials, _ = play_episode(kind, task, options, kind.expert, 1)
+    assert trials[0].success
+    return Episode(
+        id=name, task=task, planner="expert", reflector="expert", trials=tuple(trials), run_id="r-1", created_at=NOW,
+        options=options,
+    )  # fmt: skip
+
+
+def exported(folder: Path, *episodes: Episode) -> Path:
+    path = folder / "episodes.jsonl"
+    rows = [{"format": "retro-dash/1", "episode": episode.model_dump(mode="json")} for episode in episodes]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def on_a_dump(folder: Path) -> Episode:
+    """Played on a dump that only the option names."""
+    needs(SQL)
+    dump = folder / "zoo.sql"
+    dump.write_text("USE zoo; CREATE TABLE a (x int); INSERT INTO a VALUES (1), (2);")
+    gold: dict[str, Any] = {"database": "zoo", "gold": "SELECT x FROM a", "source": None}
+    task = Task(id="z", env=SQL.name, split="x", instruction="All?", metadata=gold)
+    return played_here(SQL, task, {"database": str(dump)}, "e-sql")
+
+
+def on_trees(folder: Path) -> Episode:
+    """Played on a file tree that only the option's folder has."""
+    needs(BASH)
+    trees = folder / "trees"
+    trees.mkdir()
+    entry = {"path": "/den/a.txt", "type": "file", "text": "one\ntwo\n"}
+    (trees / "den.json").write_text(json.dumps({"entries": [entry]}))
+    gold: dict[str, Any] = {"gold": "wc -l /den/a.txt", "tree": "den"}
+    task = Task(id="d", env=BASH.name, split="x", instruction="How many lines?", metadata=gold)
+    return played_here(BASH, task, {"trees": str(trees)}, "e-bash")
+
+
+def test_an_episode_replays_on_the_database_or_the_trees_that_its_options_name(tmp_path: Path) -> None:
+    path = exported(tmp_path, on_a_dump(tmp_path), on_trees(tmp_path))
+    with EnvironmentPool() as pool:
+        report = replay_file(path, open_environment=pool.open)
+    assert report.is_reproducible, report.summary
+    assert {trial.env for trial in report.trials} == {"intercode_sql", "intercode_bash"}
+
+
+def test_what_an_episode_names_and_is_not_here_is_a_note_and_can_be_named_anew(tmp_path: Path) -> None:
+    path = exported(tmp_path, on_a_dump(tmp_path), on_trees(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("zoo.sql", "trees"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    gone = replay_file(path)
+    assert (gone.compared, gone.trials_not_replayed, gone.is_reproducible) == (0, 2, False)
+    assert gone.summary.startswith("Nothing could be played again. The SQL dump ")
+    assert any("trees is" in note and "must be a folder" in note for note in gone.notes)
+    # Each option goes to the environment that has it.
+    here = {"database": str(tmp_path / "elsewhere" / "zoo.sql"), "trees": str(tmp_path / "elsewhere" / "trees")}
+    assert replay_file(path, options=here).is_reproducible
+
+
+def test_an_option_that_no_environment_of_the_file_has_is_refused(episode: Episode, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="hotpotqa have no option 'database'"):
+        replay_file(exported(tmp_path, episode), options={"database": "zoo.sql"})
+
+
+def test_the_summary_says_what_differs_first_in_numbers_that_the_page_shows(episode: Episode) -> None:
+    first = episode.trials[0]
+    noise = Turn(index=1, thought="", action="", observation="Write an action.", reward=0.0, is_malformed=True)
+    turns = [turn.model_copy(update={"index": turn.index + 1}) for turn in first.turns]
+    turns[1] = turns[1].model_copy(update={"observation": "It was \x1b[2J otherwise."})
+    noisy = episode.model_copy(update={"trials": (first.model_copy(update={"turns": (noise, *turns)}),)})
+    report = replay_episode(noisy, open_default)
+    count = len(turns)
+    assert report.summary.startswith(
+        f"{count - 1} of {count} observations and {count} of {count} rewards agree. First difference: turn 3 of "
+        "e-1/1, “"
+    )
+    assert "the observation was “It was \ufffd[2J otherwise.” and is now “" in report.summary
+    actions = sum(len(trial.turns) for trial in episode.trials)
+    assert replay_episode(episode, open_default).summary == (
+        f"All {actions} actions that were played again gave what was recorded."
+    )
 
 
 def test_an_episode_replays_in_processes_of_its_own(episode: Episode) -> None:
@@ -207,8 +299,7 @@ def intercode_row(task: Task, actions: list[str], rewards: list[float], **histor
 
 
 def test_intercode_rows_are_scored_after_every_turn_or_as_they_were_played(tmp_path: Path) -> None:
-    if not SQL.check().works:
-        pytest.skip(SQL.check().detail)
+    needs(SQL)
     task = SQL.bundled("valid")[0]
     gold = str(task.metadata["gold"])
     rows = [

@@ -14,12 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from quickest import quickest
 
 from data.errors import BadConfig, Unavailable
 from envs.intercode_sql import KIND
 from envs.sql_catalog import open_dump
 from envs.sql_reward import sql_reward
-from envs.sql_server import ServerSession
+from envs.sql_server import VARIABLE, ServerSession
 from envs.sql_sqlite import SqliteSession
 from envs.sql_tasks import bundled_dump
 
@@ -59,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (folder / "s.sock").exists():
             assert process.poll() is None, "mariadbd ended"
             assert time.monotonic() < deadline, "mariadbd did not start"
@@ -79,7 +80,10 @@ def session(server: tuple[str, Path]) -> Iterator[ServerSession]:
     opened.close()
 
 
-def test_a_task_is_played_on_the_server_that_the_option_names(server: tuple[str, Path]) -> None:
+def test_a_task_is_played_on_the_server_that_the_option_names(
+    server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, server[0])
     task = next(t for t in KIND.bundled("train") if t.id == "city_library-02")
     environment = KIND.open(task, {"database": server[0]})
     environment.start()
@@ -159,9 +163,7 @@ def test_a_session_stays_read_only_whatever_it_is_told(session: ServerSession) -
     ],
 )
 def test_a_runaway_query_ends_within_its_limit_and_a_second(session: ServerSession, query: str) -> None:
-    started = time.monotonic()
-    answer = session.run(query)
-    assert time.monotonic() - started < session.seconds + 1.0
+    answer = quickest(lambda: session.run(query), session.seconds + 1.0)
     assert answer.error or answer.rows
     assert session.run("SELECT COUNT(*) FROM branch").rows == [(5,)]
 

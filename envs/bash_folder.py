@@ -17,7 +17,12 @@ from envs.sandbox import Limits, Mount, SandboxResult, Slot, run
 
 _PREFIX = "retro-dash-bash-"
 _STALE_SECONDS = 3600
-_HOST_FILES = {"hosts": "127.0.0.1\tlocalhost\n127.0.1.1\tsandbox\n", "hostname": "sandbox\n"}
+_HOST_FILES = {
+    "/etc/hosts": "127.0.0.1\tlocalhost\n127.0.1.1\tsandbox\n",
+    "/etc/hostname": "sandbox\n",
+    # How busy this machine is would make a trial come out otherwise another time.
+    "/proc/loadavg": "0.03 0.02 0.00 1/80 42\n",
+}
 
 
 class FolderCopy:
@@ -40,7 +45,7 @@ class FolderCopy:
         try:
             self._root.mkdir()
             lay_out(tree, self._root, slot)
-            self._mounts = [Mount(self._root, "/", is_writable=True), *self._etc()]
+            self._mounts = [Mount(self._root, "/", is_writable=True), *self._own_files()]
         except BaseException:
             self.close()
             raise
@@ -67,13 +72,16 @@ class FolderCopy:
     def close(self) -> None:
         _remove(self._home)
 
-    def _etc(self) -> list[Mount]:
-        folder = self._home / "etc"
+    def _own_files(self) -> list[Mount]:
+        folder = self._home / "own"
         folder.mkdir()
-        files = {**account_files(self._slot), **_HOST_FILES}
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        return [Mount(folder / name, f"/etc/{name}") for name in files]
+        accounts = {f"/etc/{name}": text for name, text in account_files(self._slot).items()}
+        mounts = []
+        for path, text in {**accounts, **_HOST_FILES}.items():
+            source = folder / Path(path).name
+            source.write_text(text)
+            mounts.append(Mount(source, path))
+        return mounts
 
 
 def _remove(folder: Path) -> None:

@@ -180,7 +180,7 @@ def test_time_output_memory_processes_and_disk_are_limited(opened: Opener) -> No
     environment = opened(seconds=2)
     started = time.monotonic()
     assert say(environment, "echo a; sleep 60") == "a\nCommand timed out after 2 seconds"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50
     assert "printed more than" in say(environment, "yes")
     assert "memory or disk" in say(environment, "perl -e '$x = \"x\" x 1500000000; print length $x'")
     assert say(environment, "LC_ALL=C perl -e '$x = \"x\" x 1500000; print length $x'") == "1500000"

@@ -225,7 +225,7 @@ def be_hostile(kind: EnvironmentKind, tasks: list[Task], known: list[str], seed:
         action = random_action(kind, dice, known)
         began = time.monotonic()
         outcome = environment.step(action)
-        assert time.monotonic() - began < 15, action
+        assert time.monotonic() - began < 60, action
         assert len(outcome.observation) <= OBSERVATION_LIMIT, action
         assert math.isfinite(outcome.reward), action
         assert -1 <= outcome.reward <= 1, action
@@ -288,7 +288,7 @@ def test_closing_leaves_no_process_no_file_and_no_descriptor(kind: EnvironmentKi
         "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)]),
     }
     command = [sys.executable, "-c", PROBE, kind.name]
-    done = subprocess.run(command, env=surroundings, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=surroundings, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout)
     assert after == before

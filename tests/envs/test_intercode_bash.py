@@ -127,6 +127,13 @@ def test_messages_read_as_those_of_a_plain_shell(opened: Opener) -> None:
 
 
 @needs_sandbox
+def test_how_busy_the_machine_is_does_not_show(opened: Opener) -> None:
+    assert say(opened(), "cat /proc/loadavg; echo 9 2>/dev/null > /proc/loadavg || echo refused") == (
+        "0.03 0.02 0.00 1/80 42\nrefused\n"
+    )
+
+
+@needs_sandbox
 def test_quotes_dollars_and_brackets_reach_the_shell_unchanged(opened: Opener) -> None:
     assert say(opened(), """x="a b"; echo "$x" '$x' | awk '{print $2, "]"}'; [ -n "$x" ] && echo "${x[0]}\"""") == (
         "b ]\na b\n"
@@ -144,9 +151,9 @@ def test_long_output_is_cut_for_the_planner_and_whole_for_the_reward(opened: Ope
 
 @needs_sandbox
 def test_time_is_limited_and_the_note_says_so(opened: Opener) -> None:
-    environment = opened(seconds=0.5)
+    environment = opened(seconds=2)
     outcome = environment.step("execute[echo a; sleep 30]")
-    assert (outcome.observation, outcome.is_valid) == ("a\nCommand timed out after 0.5 seconds", False)
+    assert (outcome.observation, outcome.is_valid) == ("a\nCommand timed out after 2 seconds", False)
 
 
 @needs_sandbox

@@ -27,13 +27,13 @@ TASK = Task(id="t-1", env="hostile", split="test", instruction="Misbehave.")
 
 @pytest.fixture
 def hostile() -> Iterator[EnvironmentPool]:
-    with EnvironmentPool(deadline=10, command=HOSTILE) as pool:
+    with EnvironmentPool(deadline=60, command=HOSTILE) as pool:
         yield pool
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended within two seconds. A zombie of a foreign parent has ended."""
-    for _ in range(100):
+    """Whether a process has ended within half a minute. A zombie of a foreign parent has ended."""
+    for _ in range(1500):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return True
@@ -123,11 +123,11 @@ def test_a_long_action_is_cut_in_the_sentence(hostile: EnvironmentPool) -> None:
 
 def test_a_step_that_hangs_ends_at_its_deadline_with_all_that_it_started() -> None:
     before = zombies()
-    with EnvironmentPool(deadline=10, deadlines={"hostile": 1.5}, command=HOSTILE) as pool:
+    with EnvironmentPool(deadline=10, deadlines={"hostile": 3}, command=HOSTILE) as pool:
         environment = pool.open(TASK, {})
         environment.start()
         pids = [int(environment.step(action).observation) for action in ("pid", "spawn", "spawn")]
-        with pytest.raises(EnvironmentCrashed, match=r"longer than 1\.5 seconds"):
+        with pytest.raises(EnvironmentCrashed, match=r"longer than 3 seconds"):
             environment.step("hang")
         assert all(is_gone(pid) for pid in pids)
     assert zombies() <= before
@@ -201,9 +201,10 @@ def test_closing_in_the_middle_of_a_step_ends_the_step(hostile: EnvironmentPool)
 
     thread = threading.Thread(target=hang)
     thread.start()
-    time.sleep(0.3)
+    while thread.is_alive() and not environment._busy.locked():
+        time.sleep(0.01)
     environment.close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert "SIGKILL" in said[0]
 
@@ -316,11 +317,11 @@ def test_starting_and_ending_many_children_leaks_no_descriptor() -> None:
 
 
 def test_a_child_that_cannot_even_listen_is_killed_with_all_that_it_started() -> None:
-    with EnvironmentPool(deadline=10, deadlines={"hostile": 1.5}, command=HOSTILE) as pool:
+    with EnvironmentPool(deadline=10, deadlines={"hostile": 3}, command=HOSTILE) as pool:
         environment = pool.open(TASK, {})
         environment.start()
         pids = [int(environment.step(action).observation) for action in ("pid", "spawn")]
-        with pytest.raises(EnvironmentCrashed, match=r"longer than 1\.5 seconds"):
+        with pytest.raises(EnvironmentCrashed, match=r"longer than 3 seconds"):
             environment.step(f"die {int(signal.SIGSTOP)}")
         assert all(is_gone(pid) for pid in pids)
 

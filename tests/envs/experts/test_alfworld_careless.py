@@ -1,4 +1,4 @@
-"""The careless expert goes to furniture that is not there or to where it stands, notices, and gets its errand done."""
+"""The careless expert goes to furniture that is not there or to where it stands, notices, and does its errand."""
 
 from __future__ import annotations
 

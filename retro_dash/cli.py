@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         settings = load_settings({name: getattr(arguments, name, None) for name in Settings.model_fields})
-        return int(import_module(COMMANDS[arguments.command][0]).run(arguments, settings))
+        with _named_home(settings.home):
+            return int(import_module(COMMANDS[arguments.command][0]).run(arguments, settings))
     except RetroDashError as error:
         if arguments.json:
             print(json.dumps({"error": type(error).__name__, "detail": str(error)}))
@@ -53,6 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+
+
+@contextmanager
+def _named_home(home: Path) -> Iterator[None]:
+    """Tell environments and the processes that we start where the home is: they keep unpacked dumps there."""
+    before = os.environ.get("RETRO_HOME")
+    os.environ["RETRO_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("RETRO_HOME", None)
+        else:
+            os.environ["RETRO_HOME"] = before
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -10,11 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
-from data.errors import RetroDashError
+from data.errors import RetroDashError, Unavailable
 from envs import ENVIRONMENTS, environment_kind, sandbox, sandbox_docker
+from envs.alfworld_engine import engine_python
 from retro_dash.address import find_hub
 from retro_dash.settings import Settings
 
@@ -116,10 +115,7 @@ def _vllm() -> Finding:
 
 
 def _engine_of_alfworld() -> Finding:
-    if find_spec("alfworld") is None:
-        detail = "Not installed; our simulator plays ALFWorld without it. Add it with: pip install alfworld==0.4.2"
-        return Finding("textworld engine", False, False, detail)
     try:
-        return Finding("textworld engine", True, False, f"alfworld {version('alfworld')}")
-    except PackageNotFoundError:
-        return Finding("textworld engine", True, False, "alfworld is importable")
+        return Finding("textworld engine", True, False, f"alfworld runs under {engine_python()}")
+    except Unavailable as error:
+        return Finding("textworld engine", False, False, str(error))

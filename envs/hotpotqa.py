@@ -245,6 +245,7 @@ KIND = EnvironmentKind(
     open=open_question,
     instructions=instructions,
     expert=HotpotqaExpert(),
+    careless=HotpotqaExpert(mistake_rate=0.5),
     check=_check,
     generate=generate_questions,
     options={

@@ -270,6 +270,7 @@ KIND = EnvironmentKind(
     open=open_task,
     instructions=instructions,
     expert=BashExpert(),
+    careless=BashExpert(mistake_rate=0.5),
     check=check,
     options=BashOptions.described(),
 )

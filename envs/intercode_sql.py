@@ -232,6 +232,7 @@ KIND = EnvironmentKind(
     open=open_question,
     instructions=instructions,
     expert=IntercodeSqlExpert(),
+    careless=IntercodeSqlExpert(mistake_rate=0.5),
     check=check,
     generate=generate_questions,
     options=SqlOptions.described(),

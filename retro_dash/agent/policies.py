@@ -54,13 +54,11 @@ def make_policy(
 ) -> Policy:
     """The policy called `name`: `expert`, `expert:careless`, `scripted:FILE`, or one of the engine's.
 
-    Experts may write at a pace. Raises UnknownName, also where the environment has no careless expert.
+    Experts may write at a pace. Raises UnknownName.
     """
     if name == EXPERT:
         return ExpertPolicy(kind.expert, role, words_per_second=words_per_second)
     if name == CARELESS:
-        if kind.careless is None:
-            raise UnknownName(f"{role} for {kind.name}", name, [EXPERT])
         return ExpertPolicy(kind.careless, role, name, words_per_second)
     if name.startswith(SCRIPTED):
         return ScriptedPolicy(_read_replies(Path(name.removeprefix(SCRIPTED))), name)

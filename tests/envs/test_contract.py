@@ -163,6 +163,17 @@ def test_the_expert_solves_the_bundled_tasks_and_its_success_is_worth_one(kind: 
     assert {trial.stop_reason for trial in solved} == {StopReason.SOLVED}
 
 
+def test_the_careless_expert_fails_sometimes_and_its_reflection_mends_that(kind: EnvironmentKind) -> None:
+    failed = mended = 0
+    for task in sample(kind, 12):
+        trials, reflections = play_episode(kind, task, {}, kind.careless, 3)
+        failed += not trials[0].success
+        mended += not trials[0].success and trials[-1].success
+        assert all(reflections)
+    assert failed >= 2
+    assert mended >= 0.8 * failed
+
+
 def test_a_wrong_trial_has_its_floor(kind: EnvironmentKind) -> None:
     action, least, greatest = WRONG[kind.name]
     for task in sample(kind, 5):

@@ -4,6 +4,7 @@ import { get, getText, id, post } from "./api.js";
 import { age, button, fill, h, number, plural, reason, setText, sign } from "./dom.js";
 import { foldAll, openingElement, outcome, reflectionElement, settingsWords, turnElement } from "./turns.js";
 import { pieces } from "./virtual.js";
+import { worldBeside } from "./worlds/beside.js";
 
 const TURNS_A_PAGE = 50;
 const ROW_HEIGHT = 96;
@@ -23,7 +24,10 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
   };
   const board = h("div", { class: "board" });
   const focus = { trial: trials.length, turn: 0 };
-  fill(element, headElement(episode, trials, { onClose, tell, board, onAgain: again }), note, trials.length ? board : noTrials(episode));
+  const hasWorld = trials.some((trial) => trial.view || [...trial.turns.values()].some((taken) => taken.view));
+  const world = hasWorld ? worldBeside(episode.task.env, { isSingle: trials.length === 1, onStep: (by) => turn(by) }) : null;
+  const body = world ? h("div", { class: `detail-body ${trials.length === 1 ? "single" : ""}` }, board, world.element) : board;
+  fill(element, headElement(episode, trials, { onClose, tell, board, onAgain: again }), note, trials.length ? body : noTrials(episode));
   if (!trials.length) return { turn() {}, goTo() {}, end() {} };
   const rows = alignment.rows ?? [];
   const divergences = (alignment.divergences ?? []);
@@ -48,6 +52,13 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
       trial.pages.set(page, get(`/episodes/${id(episodeId)}/trials/${trial.index}/turns`, { start, stop: start + TURNS_A_PAGE }));
     }
     for (const turn of await trial.pages.get(page)) trial.turns.set(turn.index, turn);
+  }
+
+  /** The world after a turn; before the first one with turn 0. */
+  async function showWorld(trial, turn_) {
+    if (!world) return;
+    if (turn_ && !trial.turns.has(turn_)) await loadPage(trial, Math.floor((turn_ - 1) / TURNS_A_PAGE));
+    world.show(turn_ ? `after turn ${turn_} of trial ${trial.index}` : `at the start of trial ${trial.index}`, turn_ ? trial.turns.get(turn_)?.view : trial.view);
   }
 
   function rowElement(row, index) {
@@ -93,6 +104,7 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
     const row = rows.findIndex((cells_) => cells_[column] === turn);
     if (row < 0) return turn ? tell(`Trial ${trial} has no turn ${turn}; it has ${trials[column].turn_count}.`, "failure") : undefined;
     Object.assign(focus, { trial, turn });
+    showWorld(trials[column], turn);
     await places.reach(row);
     const node = document.getElementById(`t${trial}-${turn}`);
     for (const other of board.querySelectorAll(".turn.current")) other.classList.remove("current");
@@ -111,6 +123,7 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
     if (trial.turn_count) goTo(trial.index, next);
   }
 
+  showWorld(trials.at(-1), trials.at(-1).turn_count);
   return { turn, goTo, end: places.end, foldAll: (open) => foldAll(board, open) };
 }
 

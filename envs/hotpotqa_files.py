@@ -1,4 +1,5 @@
-"""Reads question files as .json, .jsonl or either gzipped, in the official format or the schema of the data hubs.
+"""Reads question files as .json, .jsonl or either gzipped, or a folder of them, in the official format or the schema of
+the data hubs.
 
 Official, a list of: {"_id", "question", "answer", "type", "level", "supporting_facts": [[title, sentence index]],
     "context": [[title, [sentence]]]}
@@ -9,6 +10,7 @@ Hubs, the same with: "id", "supporting_facts": {"title": [], "sent_id": []},
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ ENVIRONMENT = "hotpotqa"
 
 
 def read_questions(path: Path, split: str | None = None, turn_limit: int | None = None) -> list[Task]:
-    """Return the questions of a file as tasks, in the file's order. The split is the file's first name unless given.
+    """Return the questions of a file as tasks, in the file's order; of a folder those of every file that holds questions
+    with their paragraphs. The split is the file's first name unless given.
 
     Raises BadFile with the row (counted from 1) and what is missing.
     """
+    if path.is_dir():
+        return [task for file in _question_files(path) for task in read_questions(file, split, turn_limit)]
     rows = _rows(path)
     name = split or path.name.split(".")[0]
     tasks = [_task(path, number, row, name, turn_limit) for number, row in enumerate(rows, start=1)]
@@ -33,6 +38,19 @@ def read_questions(path: Path, split: str | None = None, turn_limit: int | None 
             raise BadFile(f"{path}, row {number}: the id {task.id!r} is used twice; every question needs its own.")
         seen.add(task.id)
     return tasks
+
+
+def _question_files(folder: Path) -> list[Path]:
+    found = []
+    for file in sorted(folder.iterdir()):
+        if file.name.endswith((".json", ".json.gz", ".jsonl", ".jsonl.gz")):
+            with suppress(BadFile):
+                first = _rows(file)[0]
+                if isinstance(first, Mapping) and {"question", "context"} <= first.keys():
+                    found.append(file)
+    if not found:
+        raise BadFile(f"The folder {folder} has no file of HotpotQA questions with their context.")
+    return found
 
 
 def _rows(path: Path) -> list[Any]:

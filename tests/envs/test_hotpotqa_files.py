@@ -52,6 +52,18 @@ def test_both_formats_read_alike_from_every_kind_of_file(tmp_path: Path, name: s
     assert task.metadata == {key: OFFICIAL[key] for key in ("answer", "type", "level", "supporting_facts", "context")}
 
 
+def test_a_folder_gives_the_questions_of_its_files_that_have_paragraphs(tmp_path: Path) -> None:
+    for name, row in (("train.jsonl", OFFICIAL), ("dev.json.gz", HUB), ("simplified.json", {"question": "?"})):
+        content = json.dumps(row) if ".jsonl" in name else json.dumps([row])
+        write(tmp_path / name, content)
+    (tmp_path / "notes.txt").write_text("no questions")
+    (tmp_path / "broken.json").write_text("{")
+    assert [task.split for task in read(tmp_path, {})] == ["dev", "train"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadFile, match="no file of HotpotQA questions"):
+        read(tmp_path / "empty", {})
+
+
 def test_a_dialect_brings_its_turn_limit(tmp_path: Path) -> None:
     path = write(tmp_path / "dev.json", json.dumps([OFFICIAL]))
     assert [read(path, {"dialect": name})[0].turn_limit for name in ("retroact", "react", "reflexion")] == [5, 7, 6]

@@ -1,5 +1,5 @@
-"""Reads question files as .json, .jsonl or either gzipped, or a folder of them, in the official format or the schema of
-the data hubs.
+"""Reads question files as .json, .jsonl or either gzipped, or a folder of them, in the official format or the schema
+of the data hubs.
 
 Official, a list of: {"_id", "question", "answer", "type", "level", "supporting_facts": [[title, sentence index]],
     "context": [[title, [sentence]]]}
@@ -22,8 +22,8 @@ ENVIRONMENT = "hotpotqa"
 
 
 def read_questions(path: Path, split: str | None = None, turn_limit: int | None = None) -> list[Task]:
-    """Return the questions of a file as tasks, in the file's order; of a folder those of every file that holds questions
-    with their paragraphs. The split is the file's first name unless given.
+    """Return the questions of a file as tasks, in the file's order; of a folder those of every file that holds
+    questions with their paragraphs. The split is the file's first name unless given.
 
     Raises BadFile with the row (counted from 1) and what is missing.
     """

@@ -21,7 +21,7 @@ from curation_examples import NOW, fill, make_episode
 from fastapi.testclient import TestClient
 
 from data.errors import BadInput, UnknownName
-from data.events import EpisodeStarted, Event, RunCreated
+from data.events import EpisodeStarted, Event, MetricsLogged, RunCreated
 from data.store import Store
 from data.types import Run, RunState
 from retro_dash.client import HubClient
@@ -338,6 +338,17 @@ def test_a_client_reads_all_of_a_thousand_runs_or_as_many_as_it_asks_for(client:
     assert [row["run"]["id"] for row in client.run_rows()] == ids
     assert [run.id for run in client.runs(["train", "collect"], ["finished"], limit=3)] == ids[:3]
     assert client.runs(["train"], ["running"]) == []
+
+
+def test_curves_become_a_pandas_table(client: HubClient):
+    logged = [MetricsLogged(step=step, values={"planner/il_loss": 1 / step, "solved": 0.5}) for step in (1, 2)]
+    events = [Event(run_id="train-0001", seq=seq, at=NOW, body=body) for seq, body in enumerate(logged, 1)]
+    client.append([made_run(1), *events])
+    table = client.curves("train-0001")
+    assert list(table.columns) == ["name", "step", "value", "at"]
+    assert list(table[table.name == "planner/il_loss"].value) == [1.0, 0.5]
+    assert len(client.curves("train-0001", ["solved"])) == 2
+    assert list(client.curves("train-0001", ["nothing"]).columns) == list(table.columns)
 
 
 def test_a_filter_becomes_a_pandas_table(client: HubClient):

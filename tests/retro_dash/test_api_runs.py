@@ -329,7 +329,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(hub: Hub, tmp_pat
     assert "is called 'theirs' already" in bring(hub, tmp_path / "fits").json()["detail"]
 
 
-def test_a_published_adapter_is_found_by_the_evaluation_that_names_it(hub: Hub, tmp_path: Path) -> None:
+def test_a_published_adapter_and_the_evaluation_that_plays_it_lead_to_each_other(hub: Hub, tmp_path: Path) -> None:
     path = adapter_folder(tmp_path / "made")
     adapter = Adapter(
         name="planner@r1", role="planner", base_model="tiny", path=str(path), run_id="train-1", created_at=NOW
@@ -342,6 +342,7 @@ def test_a_published_adapter_is_found_by_the_evaluation_that_names_it(hub: Hub, 
     hub.service.jobs.cancel(run["id"], at_once=True)
     assert run["config"]["adapters"] == {"planner@r1": str(path)}
     assert [one["id"] for one in hub.get("/runs/train-1/lineage")["evaluations"]] == [run["id"]]
+    assert hub.get(f"/runs/{run['id']}/lineage")["plays"] == ["planner@r1"]
 
 
 def test_a_finished_evaluation_is_a_result_and_a_score_of_its_adapter(hub: Hub, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from envs import ENVIRONMENTS
 from retro_dash.agent.policies import policy_choices
 from retro_dash.bundled import FOLDER, AdapterCard, adapter_cards, bundle
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
+from retro_dash.serving.vllm import vllm_launch
 from training.folders import problem_of
 from training.lora import check_adapter
 
@@ -35,6 +36,14 @@ def test_the_bundled_adapters_were_made_for_the_embedded_model_as_it_is_prepared
         pytest.skip(f"no prepared model at {MODEL}: python -m retro_dash.serving.model --home {MODEL.parent.parent}")
     for card in adapter_cards(EMBEDDED_MODEL):
         check_adapter(card.path, MODEL)
+
+
+def test_vllm_is_started_with_room_for_the_rank_of_the_bundled_adapters() -> None:
+    command = list(vllm_launch(Path("python"), "folder", "name").command(1))
+    room = int(command[command.index("--max-lora-rank") + 1])
+    configs = [json.loads((card.path / "adapter_config.json").read_text()) for card in adapter_cards(EMBEDDED_MODEL)]
+    assert configs
+    assert all(config["r"] <= room for config in configs)
 
 
 def test_another_base_model_has_no_bundled_adapters() -> None:

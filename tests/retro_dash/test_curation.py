@@ -12,6 +12,7 @@ from curation_examples import NOW, fill, make_episode, request, target
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from data.rows import Verdict
 from data.store import Store
 from data.types import Label
 from retro_dash.api import add_api
@@ -353,7 +354,7 @@ def test_worst_first_orders_by_the_signal(store: Store):
     assert store_order.ordered("", "high_gain", [])[0] == "e1"
     fill(store, make_episode("e4", (0.0,), ("look", "look", "look", "go")))
     assert store_order.ordered("", "repeats", [])[0] == "e4"
-    verdicts = [label("a"), label("b", "bad"), label("c", "bad")]
+    verdicts = [Verdict("e1", who, said, NOW) for who, said in (("kim", "good"), ("lee", "bad"), ("jo", "bad"))]
     assert store_order.ordered("", "disagreement", verdicts)[0] == "e1"
 
 

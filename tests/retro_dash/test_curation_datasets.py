@@ -238,6 +238,24 @@ def test_the_diff_of_two_versions_names_what_came_went_and_changed(curation: Cur
     assert diff.filters == ("", "reward>=0 -id:e5")
 
 
+def test_a_check_names_what_is_longer_than_training_keeps_and_databases_on_both_sides(curation: Curation):
+    def questions(id_: str, split: str) -> Episode:
+        episode = make_episode(id_)
+        metadata = {"database": "pets"}
+        return episode.model_copy(
+            update={"task": episode.task.model_copy(update={"split": split, "metadata": metadata})}
+        )
+
+    fill(curation.store, questions("sql-1", "train"), questions("sql-2", "dev"))
+    request = DatasetRequest(name="x", filter="id:sql-1,sql-2", split=Split(share=0), max_length=30)
+    found = {finding.kind: finding.examples for finding in curation.datasets.check(request).findings}
+    assert found["database_overlap"] == ("sql-1/trial/1", "sql-1/trial/2", "sql-1/reflection/1")
+    assert "sql-2/trial/1" in found["too_long"]
+    assert "too_long" not in {
+        finding.kind for finding in curation.datasets.check(request.model_copy(update={"max_length": 2048})).findings
+    }
+
+
 def test_the_card_says_hash_filter_and_counts(curation: Curation):
     details = curation.datasets.details(freeze(curation, filter="env:hotpotqa"))
     assert details.version.hash in details.card
@@ -347,8 +365,10 @@ def test_rl_rows_hold_the_exact_tokens(tmp_path: Path):
     sampled = Completion(policy="p", text="go", context_ids=(1, 2), token_ids=(3,), logprobs=(-0.5,))
     turn = episode.trials[0].turns[0].model_copy(update={"completion": sampled})
     episode = episode.model_copy(update={"trials": (episode.trials[0].model_copy(update={"turns": (turn,)}),)})
-    path = export("rl", [Entry(episode)], tmp_path / "r.parquet", About(dataset_hash="h")).path
+    labels = (label("verdict", "good", annotator="kim"),)
+    path = export("rl", [Entry(episode, labels)], tmp_path / "r.parquet", About(dataset_hash="h")).path
     (row,) = pq.read_table(path).to_pylist()
+    assert row["annotators"] == ["kim"]
     assert (row["context_ids"], row["token_ids"], row["logprobs"], row["reward"]) == ([1, 2], [3], [-0.5], 0.25)
     assert pq.read_schema(path).metadata[b"dataset_hash"] == b"h"
 

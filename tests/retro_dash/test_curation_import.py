@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from curation_examples import fill, make_episode
+from curation_examples import NOW, fill, make_episode
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from data.errors import BadFile
+from data.errors import BadFile, Refused, UnknownName
+from data.events import Event, LabelMade
 from data.formats.entry import About, Entry
 from data.formats.episodes import line
 from data.store import Store
@@ -26,6 +28,7 @@ from retro_dash.folders import place_for, unpack
 from retro_dash.importing import choose_format, import_file, preview
 from retro_dash.service import Service
 from retro_dash.settings import Settings
+from retro_dash.uploads import KEPT_SECONDS, MOST_WAITING, ImportState, Uploads
 
 SHARED = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
@@ -83,8 +86,42 @@ def test_labels_travel_with_the_episodes_and_strangers_among_them_are_left_out(s
     path.write_text(line(Entry(episode, labels), About()) + "\n")
     import_file(path, choose_format(path), store)
     assert [label.id for label in store.labels()] == ["a"]
+    assert store.events_since(0, episode_id="e1")[-1].kind == "label_made"
     assert store.episode("e1") == episode
     assert store.episode_rows("label:good").total == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "verdict", "value": "splendid"},
+        {
+            "name": "rewrite",
+            "value": {"words": "x"},
+            "target": {"episode_id": "e1", "part": "reflection", "trial": 1},
+        },
+        {"name": "judgement", "value": {"reason": "no verdict"}},
+        {"name": "tags", "value": {"loop": 1}},
+        {"name": "note", "value": "x", "annotator": "\x1b[31m"},
+        {"name": "verdict", "value": None, "undoes": "mine"},
+    ],
+)
+def test_a_label_that_nobody_could_give_here_is_left_out_and_takes_nothing_back(
+    wrong: dict[str, object], store: Store, tmp_path: Path
+):
+    fill(store, make_episode("e0"))
+    on = LabelTarget(episode_id="e0", part="episode")
+    mine = Label(id="mine", target=on, name="verdict", value="good", annotator="kim", at=NOW)
+    store.append([Event(run_id="labels", seq=1, at=NOW, body=LabelMade(label=mine))])
+    given = {"target": {"episode_id": "e1", "part": "episode"}, "annotator": "kim", "at": NOW, "id": "x"}
+    old_tag = Label.model_validate({**given, "id": "old", "name": "tags", "value": ["no longer in the set"]})
+    path = tmp_path / "own.jsonl"
+    labels = (Label.model_validate({**given, **wrong}), old_tag)
+    path.write_text(line(Entry(make_episode("e1"), labels), About()) + "\n")
+    seen = preview(path, choose_format(path), store.known_episodes)
+    assert (seen.labels, list(seen.notes.values())) == (1, [1])
+    import_file(path, choose_format(path), store)
+    assert [label.id for label in store.current_labels()] == ["mine", "old"]
 
 
 def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_then(client: TestClient, tmp_path: Path):
@@ -134,6 +171,30 @@ def chat_rows(count: int, start: int = 0) -> bytes:
 
 
 ROOMS = [json.dumps({"name": f"env_{n}", "memory": ["Look in the fridge."], "is_success": n == 0}) for n in range(3)]
+
+
+def test_what_was_previewed_and_left_makes_room_after_an_hour_and_a_new_hub_begins_with_none(
+    store: Store, tmp_path: Path
+):
+    now = [0.0]
+    uploads = Uploads(tmp_path / "home", store, lambda: now[0])
+
+    def send() -> ImportState:
+        async def body() -> AsyncIterator[bytes]:
+            yield json.dumps(CHAT).encode()
+
+        return uploads.look(asyncio.run(uploads.receive("a.jsonl", body())), "a.jsonl", None)
+
+    first, *_ = [send() for _ in range(MOST_WAITING)]
+    with pytest.raises(Refused, match="wait already"):
+        send()
+    now[0] = KEPT_SECONDS + 1
+    send()
+    with pytest.raises(UnknownName):
+        uploads.state(first.id)
+    assert len(list((tmp_path / "home/uploads").iterdir())) == 1
+    Uploads(tmp_path / "home", store)
+    assert not (tmp_path / "home/uploads").exists()
 
 
 def test_several_files_are_one_import_and_a_bad_one_among_them_is_said_so(client: TestClient, store: Store):
@@ -250,6 +311,9 @@ def test_the_commands_do_the_whole_way_from_a_file_to_a_dataset_and_out(
     hash_ = answer[0]["hash"]
     assert answer[0]["counts"]["labels"] == 1
     assert command(home, capsys, "lint", "--dataset", hash_)[0] == 0
+    assert command(home, capsys, "lint", "--dataset", hash_, "--limit", "9")[0] == 2
+    _, answer = command(home, capsys, "lint", "--filter", "label:expert", "--limit", "9")
+    assert "too_long" in {finding["kind"] for finding in answer[0]["findings"]}
     out = tmp_path / "out.jsonl"
     assert command(home, capsys, "export", "messages", "--dataset", hash_, "--to", str(out))[0] == 0
     assert {json.loads(text)["dataset_hash"] for text in out.read_text().splitlines()} == {hash_}

@@ -14,6 +14,7 @@ from curation_examples import fill, make_episode
 from hostile_home import EPISODE, EVALUATED, TRAINED
 from hostile_home import fill as fill_home
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from data.store import Store
 from retro_dash.guard import Guard
@@ -80,6 +81,7 @@ def ask(operation: Any) -> None:
         answer = case.call(headers=HEADERS)
         assert answer.status_code != 500, answer.text
         assert str(answer.status_code) in operation.responses.status_codes, answer.text
+        case.validate_response(answer, checks=[response_schema_conformance])
 
     is_answered_as_documented()
 

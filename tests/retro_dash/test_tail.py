@@ -69,3 +69,20 @@ def test_what_many_hear_is_put_into_words_once(tmp_path: Path):
         assert [id(one.text) for one in first.messages] == [id(one.text) for one in second.messages]
         assert first.reached == store.last_position()
         assert first.messages[0].text.startswith(f"id: {start + 1}\ndata: {{")
+
+
+def test_memory_alone_answers_who_is_up_to_date_and_says_so_when_it_does_not_know_all(tmp_path: Path):
+    with Store.open(tmp_path) as store:
+        log(store, "a", 0, 10)
+        tail = Tail(store)
+        newest = store.last_position()
+        log(store, "b", 0, 3)
+        assert tail.remembered(newest) is None  # Nobody has read it from the store yet.
+        assert tail.remembered(newest) is None
+        heard = tail.after(newest)
+        assert tail.remembered(newest) == heard
+        assert [one.event.seq for one in heard.messages] == [0, 1, 2]
+        assert tail.remembered(newest - 5) is None  # Further back than memory reaches.
+        nothing = tail.remembered(store.last_position())
+        assert nothing is not None
+        assert nothing.messages == []

@@ -12,6 +12,7 @@ import pytest
 
 from data.errors import EngineError
 from retro_dash.serving.client import EngineClient
+from retro_dash.serving.load import Throughput
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -193,3 +194,48 @@ def test_a_chat_server_without_token_ids_can_chat_and_says_what_it_cannot(server
     can = client.capabilities("m")
     assert not can.exact_tokens
     assert "not for RL" in can.detail
+
+
+METRICS = """# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{{engine="0",model_name="base"}} 3.0
+vllm:num_requests_waiting{{engine="0",model_name="base"}} 2.0
+vllm:prefix_cache_queries_total{{engine="0",model_name="base"}} 400.0
+vllm:prefix_cache_hits_total{{engine="0",model_name="base"}} 300.0
+vllm:generation_tokens_total{{engine="0",model_name="base"}} {tokens}
+vllm:generation_tokens_created{{engine="0",model_name="base"}} 1.7e9
+process_open_fds 30.0
+"""
+
+
+def text(content: str) -> Answer:
+    return status(200, content.encode())
+
+
+def test_the_load_of_vllm_is_read_from_its_metrics(server: ScriptedServer) -> None:
+    first, second = METRICS.format(tokens=1000.0), METRICS.format(tokens="1.5e+03")
+    server.script = [status(404, {}), text(first), text(second), text("process_open_fds 30.0\n")]
+    client = EngineClient(server.url)
+    busy = {"running": 3, "waiting": 2, "prefix_hit_rate": 0.75}
+    assert client.stats() == {**busy, "tokens_per_second": 0.0}
+    load = client.stats()
+    assert load["tokens_per_second"] > 0
+    assert {**load, "tokens_per_second": 0.0} == {**busy, "tokens_per_second": 0.0}
+    assert client.stats() == {}, "metrics of another program say nothing about a queue"
+    assert server.asked == 4, "a server without /stats is asked for its metrics from then on"
+
+
+def test_throughput_is_that_of_the_last_ten_seconds() -> None:
+    throughput = Throughput()
+    assert throughput.rate(100, now=0) == 0
+    assert throughput.rate(150, now=5) == 10  # 50 tokens in 5 s
+    assert throughput.rate(300, now=10) == 20  # 200 tokens in 10 s
+    assert throughput.rate(300, now=15) == 15  # 150 tokens in the last 10 s
+    assert throughput.rate(300, now=40) == 0
+
+
+def test_a_server_that_is_silent_has_no_load_to_tell() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(EngineError, match="No engine answers"):
+            EngineClient(f"http://127.0.0.1:{taken.getsockname()[1]}").stats()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from data.errors import EngineError, Unavailable
+from retro_dash.serving.engine import Engine
 from retro_dash.serving.process import EngineProcess, Launch, end_left_behind, read_record, write_record
 
 SERVER = """
@@ -99,6 +100,29 @@ def test_a_pause_lets_requests_finish_then_gives_the_memory_back_until_it_is_ove
         wait_for(lambda: process.state == "ready")
         assert process.record is not None
         assert process.record.pid != first.pid
+    finally:
+        process.stop()
+
+
+@pytest.mark.slow
+def test_a_frozen_server_holds_nobody_up_says_so_and_is_started_again(tmp_path: Path) -> None:
+    request = tmp_path / "no-request"
+    busy = Launch(lambda port: [sys.executable, "-c", BUSY_SERVER, str(port), str(request)], lambda key: {}, 90)
+    process = EngineProcess(tmp_path, busy, silent_seconds=1.0)
+    engine = Engine("model", None, process)
+    process.start()
+    try:
+        process.wait_until_ready(90)
+        wait_for(lambda: engine.status()["load"] == {"running": 0})
+        first = process.record
+        assert first is not None
+        os.kill(first.pid, signal.SIGSTOP)
+        assert engine.status()["load"] == {"running": 0}, "what it said last, without asking it again"
+        wait_for(lambda: process.state == "restarting")
+        assert "The engine was frozen: it did not answer" in process.detail
+        assert engine.status()["load"] == {}
+        wait_for(lambda: process.state == "ready" and process.record != first)
+        wait_for(lambda: not psutil.pid_exists(first.pid))
     finally:
         process.stop()
 

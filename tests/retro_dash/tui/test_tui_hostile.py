@@ -175,6 +175,12 @@ def test_every_column_of_a_home_is_text_in_every_place(tmp_path: Path, size: tup
             await tui.press("f4", "b")
             await tui.pilot.pause(0.5)
             _is_clean(tui)
+            for key in ("D", "T"):
+                await tui.press("f3", key)
+                await tui.sees("[/nope]")
+                await tui.pilot.pause(0.3)
+                _is_clean(tui)
+                await tui.press("escape")
             assert tui.app.is_running
 
     asyncio.run(drive())

@@ -18,6 +18,7 @@ from retro_dash.client import HubClient
 from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.episode import EpisodeScreen
 from retro_dash.tui.runwords import sparkline
+from retro_dash.tui.themes import first_theme
 
 SIZES = [(80, 24), (200, 50)]
 IDS = ["80x24", "200x50"]
@@ -79,6 +80,12 @@ def test_trials_stand_side_by_side_with_the_reflection_and_the_first_difference(
             await tui.sees("&trial=1&turn=1")
             await tui.press("v")
             await tui.sees("✓ Reproducible")
+            await tui.press("w")
+            await tui.sees("World after turn 1 of trial 1", "Carrying nothing")
+            await tui.press("l")
+            await tui.sees("World after turn 2 of trial 1")
+            await tui.press("w")
+            await tui.until(lambda: "World after" not in tui.screen(), "the world is still there")
             await tui.press("escape")
             await tui.until(lambda: not isinstance(tui.app.screen, EpisodeScreen))
 
@@ -171,8 +178,10 @@ def test_a_run_shows_its_state_curves_and_log(hub: Hub, evaluation: str, size: t
 
 @pytest.mark.parametrize("size", SIZES, ids=IDS)
 def test_results_say_the_sentence_first_then_curve_and_table(
-    hub: Hub, evaluation: str, size: tuple[int, int]
+    hub: Hub, evaluation: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+
     async def drive() -> None:
         async with terminal(hub, size) as tui:
             await tui.until(lambda: hub.service.report(evaluation) is not None, "no report", 60)
@@ -180,6 +189,9 @@ def test_results_say_the_sentence_first_then_curve_and_table(
             await tui.sees("reflexion", "no words", "95 % interval", "IR (first)", "Best reward up to each trial")
             await tui.press("m")
             await tui.sees("Best success up to each trial")
+            await tui.press("W")
+            await tui.until(lambda: (tmp_path / f"{evaluation}.txt").is_file(), "no file")
+            assert "95 % interval" in (tmp_path / f"{evaluation}.txt").read_text()
 
     asyncio.run(drive())
 
@@ -236,3 +248,14 @@ def test_a_curve_as_small_as_a_word() -> None:
     assert sparkline([0, 1], 2) == "▁█"
     assert sparkline([3, 3, 3], 3) == "▁▁▁"
     assert sparkline([1]) == ""
+
+
+def test_a_terminal_of_16_colours_keeps_its_own_and_a_chosen_theme_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"retro-dark", "ansi-dark", "nord"}
+    monkeypatch.delenv("TEXTUAL_THEME", raising=False)
+    assert first_theme("truecolor", known) == first_theme("256", known) == "retro-dark"
+    assert first_theme("standard", known) == first_theme(None, known) == "ansi-dark"
+    monkeypatch.setenv("TEXTUAL_THEME", "nord")
+    assert first_theme("standard", known) == "nord"
+    monkeypatch.setenv("TEXTUAL_THEME", "no-such-theme")
+    assert first_theme("truecolor", known) == "retro-dark"

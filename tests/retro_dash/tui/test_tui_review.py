@@ -82,6 +82,9 @@ def test_a_disagreement_gets_its_final_word_and_the_same_key_takes_it_back(
             await tui.until(lambda: final(judged, "adjudication") == {}, "not taken back")
             await tui.press("n")
             await tui.sees("Step reward", "Where two people judge the same item")
+            await tui.press("N")
+            await tui.sees("2 disagreements")
+            await tui.until(lambda: tui.app.focused is review.query_one("#disputes"), "keys do not go to the list")
 
     asyncio.run(drive())
 

@@ -5,8 +5,9 @@ Live episodes follow a script (`fixture_live`).
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -65,9 +66,19 @@ def add_hub(app: FastAPI, live: dict[str, LiveEpisode]) -> None:
             "storage": {"read_only": False},
         }
 
+    @app.get("/api/v1/events")
+    async def events() -> StreamingResponse:
+        return StreamingResponse(nothing_happens(), media_type="text/event-stream")
+
     @app.get("/api/v1/me")
     async def me() -> dict[str, Any]:
         return {"name": "owner", "role": "admin", "is_owner": True}
+
+
+async def nothing_happens() -> AsyncIterator[str]:
+    while True:
+        yield ": still here\n\n"
+        await asyncio.sleep(10)
 
 
 def add_library(app: FastAPI, tasks: Sequence[Task]) -> None:

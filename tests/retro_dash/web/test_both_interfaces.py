@@ -1,4 +1,4 @@
-"""A page and a terminal on one hub that is frozen, killed, started again: both notice and go on within 5 s."""
+"""A page and a terminal on one hub: a label of one is on the other; frozen, killed, started again, both go on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fixture_episodes import kitchen_episode
 from hub_process import ROOT, Hub
 from playwright.sync_api import Page
 
+from data.events import EpisodeStarted, Event
+
 SECONDS = 5.0
+PATIENCE = 60.0
 GONE = "the hub does not answer"
 pytestmark = [
     pytest.mark.browser,
@@ -97,3 +101,41 @@ def test_a_frozen_and_a_restarted_hub(
     page.wait_for_selector(".turn")
     tui("send-keys", "-t", "tui", "2")
     both(lambda _, screen: "1–1 of 1 episode" in screen, 20)
+
+
+def test_a_label_of_one_is_on_the_other(
+    open_page: Callable[..., Page], hub: Hub, terminal: Callable[[], Terminal]
+) -> None:
+    address = hub.start()
+    episode = kitchen_episode()
+    event = Event(run_id="run-play", seq=0, at=episode.created_at, body=EpisodeStarted(episode=episode))
+    with hub.api() as api:
+        api.post("/events", json=[event.model_dump(mode="json")]).raise_for_status()
+    table = open_page(address.removeprefix(hub.url), base=hub.url)
+    table.goto(f"{hub.url}/episodes")
+    table.wait_for_selector(f"tr[data-id={episode.id}]")
+    page = table.context.new_page()
+    page.goto(hub.url)
+    page.evaluate("localStorage.setItem('retro-annotator', JSON.stringify('kim'))")
+    page.goto(f"{hub.url}/curate?episode={episode.id}")
+    page.wait_for_selector(".item-head")
+    page.wait_for_selector(".tag")
+    tui = terminal()
+
+    def seconds_until(holds: Callable[[], bool], what: str) -> float:
+        began = time.monotonic()
+        while not holds():
+            assert time.monotonic() - began < PATIENCE, f"{what}\n{tui.screen()}"
+            page.wait_for_timeout(50)
+        return time.monotonic() - began
+
+    seconds_until(lambda: "1 Play" in tui.screen(), "no terminal")
+    tui("send-keys", "-t", "tui", "F3")
+    seconds_until(lambda: "Whole episode" in tui.screen() and "all saved" in tui.screen(), "no item")
+    page.keyboard.press("Shift+A")
+    tui("send-keys", "-t", "tui", "A")
+    tui("send-keys", "-t", "tui", "3")
+    print("terminal to Curate:", seconds_until(lambda: "bad" in page.inner_text(".item-head"), "not on Curate"))
+    print("and to the table:", seconds_until(lambda: "bad" in table.inner_text("table.episodes"), "not in the table"))
+    page.keyboard.press("1")
+    print("page to terminal:", seconds_until(lambda: "kim: ★ expert" in tui.screen(), "not in the terminal"))

@@ -281,6 +281,22 @@ def test_a_key_can_be_changed_and_a_taken_one_is_refused(curate: Callable[..., P
     expect(page.locator(".label-bar .key", has_text="discard").locator("kbd")).to_have_text("9")
 
 
+def test_the_history_of_an_item_says_who_changed_what_and_grows_with_every_label(curate: Callable[..., Page]) -> None:
+    page = curate("ep-k7")
+    press(page, "Shift+A", "2")
+    saved(page)
+    press(page, "Shift+Y")
+    newest = page.locator(".history li").first
+    expect(newest).to_contain_text(f"{annotator_of(page)} verdict Whole episode")
+    expect(newest).to_contain_text("nothing → ✓ good")
+    press(page, "Control+z")
+    expect(newest).to_contain_text("undone")
+    expect(newest).to_contain_text("✓ good → nothing")
+    press(page, "Control+Shift+z")
+    expect(newest).to_contain_text("done again")
+    expect(page.locator(".history li")).to_have_count(3)
+
+
 def test_what_was_passed_over_comes_back_and_the_end_says_what_to_do(curate: Callable[..., Page]) -> None:
     page = curate(filter_text="env:hotpotqa")
     expect(page.locator(".item-head")).to_contain_text("ep-q")
@@ -320,9 +336,13 @@ def test_a_filter_is_frozen_compared_and_trained_on(curate: Callable[..., Page])
         press(page, "Shift+D")
         page.keyboard.press("Control+a")
         page.keyboard.type(name)
+        page.get_by_label("Tasks kept for evaluation").fill("0")
         page.get_by_role("button", name="Freeze").press("Enter")
         expect(page.locator(".dataset-result")).to_contain_text("✓ Frozen as")
+        expect(page.locator(".lint")).to_contain_text("tokens trained")
         if not verdict:
+            unfrozen = page.locator(".datasets-panel > details .chip", has_text="csv")
+            expect(unfrozen).to_have_attribute("href", re.compile("exports/csv\\?filter=id"))
             page.locator(".versions summary").first.press("Enter")
             expect(page.locator(".versions .chip", has_text="preference")).to_have_attribute(
                 "href", re.compile("dataset=")

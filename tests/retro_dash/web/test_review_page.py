@@ -106,6 +106,16 @@ def test_overlap_is_part_of_the_queue_and_of_its_address(page: Page, site: Site)
     page.wait_for_url("**/curate?*overlap=3*")
 
 
+def test_a_filter_saved_over_the_table_is_a_queue(page: Page) -> None:
+    page.evaluate("localStorage.setItem('retro-filters', JSON.stringify(['id:ep-5']))")
+    page.keyboard.press("/")
+    expect(page.get_by_role("option").first).to_contain_text("id:ep-5★ saved")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".item-head a.chip")).to_have_text("ep-5")
+    page.wait_for_url("**/curate?filter=id*ep-5*")
+
+
 def test_a_judge_that_cannot_be_asked_is_explained(page: Page) -> None:
     page.keyboard.press("Shift+R")
     page.locator(".judge").get_by_role("button", name="Judge").click()

@@ -24,8 +24,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 model: venv  ## prepare the embedded model once
 	$(BIN)/python -m retro_dash.serving.model --home $(HOME_DIR)
 
+# Browsers, terminals and killed processes meet the machine's load: a failed test gets a second try, which the closing line counts.
 test: venv system alfworld  ## every test, real browser, real database server and official game engine included
-	RETRO_TEST_HOME=$${RETRO_TEST_HOME:-$(CURDIR)/$(HOME_DIR)/test} sh -c '$(BIN)/python -m retro_dash.serving.model --home "$$RETRO_TEST_HOME" && RETRO_ALFWORLD_PYTHON=$(CURDIR)/.venv-alfworld/bin/python $(BIN)/python -m pytest -ra'
+	RETRO_TEST_HOME=$${RETRO_TEST_HOME:-$(CURDIR)/$(HOME_DIR)/test} sh -c '$(BIN)/python -m retro_dash.serving.model --home "$$RETRO_TEST_HOME" && RETRO_ALFWORLD_PYTHON=$(CURDIR)/.venv-alfworld/bin/python $(BIN)/python -m pytest -raR --reruns 1'
 
 PROGRAMS := chromium bwrap mariadbd tmux tree jq xxd cpio
 PACKAGES := chromium bubblewrap mariadb-server tmux tree jq xxd cpio bsdextrautils dnsutils psmisc fonts-dejavu

@@ -22,7 +22,9 @@ from typing import Any, Literal, NamedTuple
 from data.errors import BadInput
 from data.types import EpisodeState
 
-Kind = Literal["choice", "name", "exact", "number", "date", "outcome", "label", "tag", "annotator", "text"]
+Kind = Literal[
+    "choice", "name", "exact", "number", "date", "outcome", "label", "tag", "annotator", "labelled", "text"
+]
 LONGEST_FILTER = 2000
 COMPARISONS = {":": "=", "=": "=", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}
 TERM = re.compile(r"(?P<field>[A-Za-z_]+)(?P<op>:|>=|<=|=|>|<)")
@@ -71,6 +73,7 @@ FIELDS = (
     FilterField("label", "label", "", "label:expert", "verdict that somebody gave; label:none for no verdict"),
     FilterField("tag", "tag", "", "tag:loop", "tag that somebody gave"),
     FilterField("annotator", "annotator", "", "annotator:kim", "who labelled it"),
+    FilterField("labelled", "labelled", "", "labelled:2026-11-01", "labels changed on that day or later (UTC)"),
     FilterField("run", "exact", "run_id", "run:collect-7", "id of the run that made it"),
     FilterField("id", "exact", "id", "id:9f2c", "id of the episode"),
     FilterField("parent", "exact", "parent_id", "parent:9f2c", "id of the episode that it was forked from"),
@@ -249,6 +252,9 @@ def _condition(term: Term, value: str) -> Condition:
             return Condition(f"{column} = ?", [_choice(term, value, [state.value for state in EpisodeState])])
         case "text":
             return _text(value)
+        case "labelled":
+            changed = "id IN (SELECT episode_id FROM labels WHERE made_at >= ?)"
+            return Condition(changed, [_day(term, value)])
         case _:
             return _labelled(term.field.kind, value)
 

@@ -1,7 +1,6 @@
 """What is wrong with training texts, before anybody trains on them. Pure: texts in, findings out.
 
-A text is what one sample shows (`prompt`) and teaches (`target`). It comes from an episode (`episode_texts`), or from
-a file's rows as they are (`row_texts`), so that a defect is seen where it was made.
+The texts come from `data.lint_texts`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.entry import Dropped, Entry
-from data.formats.source import rows_of
+from data.lint_texts import Measure, Text, tokens_of
 from data.types import Noun
 
 Severity = Literal["error", "warning", "note"]
@@ -34,25 +31,6 @@ TRAINING_SPLITS = frozenset({"train", ""})
 
 VERDICT = re.compile(r"^(STATUS: (OK|FAIL)|REWARD: \S+)\s*$|Answer is (IN)?CORRECT\b", re.MULTILINE)
 END_OF_SENTENCE = re.compile(r"""[.!?…:;)\]}"'`*|]\s*\Z""")
-
-
-@dataclass(frozen=True)
-class Text:
-    """One sample as text."""
-
-    id: str
-    role: Literal["planner", "reflector"]
-    prompt: str
-    target: str
-    """What is trained."""
-    masked: str = ""
-    """What stands between the trained parts (observations): shown, never trained."""
-    task_id: str = ""
-    split: str = "train"
-    question: str = ""
-    """What the task says; an answer that stands there has not leaked."""
-    gold: tuple[str, ...] = ()
-    has_transcript: bool = True
 
 
 class Finding(Noun):
@@ -71,7 +49,7 @@ class LintReport(Noun):
     planner: int
     reflector: int
     unit: str
-    """What the three sums count: tokens of a named tokenizer, or words."""
+    """What the three sums count: tokens, estimated ones where they were not recorded, or words."""
     prompt: int
     trained: int
     masked: int
@@ -89,20 +67,14 @@ class _Kind:
     ids: list[str] = field(default_factory=list)
 
 
-def count_words(text: str) -> int:
-    """The counter when no tokenizer is at hand."""
-    return len(text.split())
-
-
-def lint(
-    texts: Iterable[Text], count: Callable[[str], int] = count_words, unit: str = "words", limit: int | None = None
-) -> LintReport:
-    """Look at all texts; `limit` is the longest sample that training keeps whole, in the unit of `count`."""
-    kinds = _kinds(unit, limit)
+def lint(texts: Iterable[Text], measure: Measure = tokens_of, unit: str = "", limit: int | None = None) -> LintReport:
+    """Look at all texts; `limit` is the longest sample that training keeps whole, in the unit of `measure`."""
     everything = list(texts)
+    unit = unit or ("tokens" if all(text.tokens for text in everything) else "estimated tokens")
+    kinds = _kinds(unit, limit)
     sums = {"prompt": 0, "trained": 0, "masked": 0}
     for text in everything:
-        sizes = (count(text.prompt), count(text.target), count(text.masked))
+        sizes = measure(text)
         for name, size in zip(sums, sizes, strict=True):
             sums[name] += size
         for kind in _problems(text):
@@ -111,7 +83,8 @@ def lint(
             kinds["too_long"].ids.append(text.id)
     kinds["duplicate"].ids = repeats(everything, lambda text: (text.role, text.prompt, text.target))
     kinds["near_duplicate"].ids = near_duplicates([t for t in everything if t.id not in set(kinds["duplicate"].ids)])
-    kinds["task_overlap"].ids = _overlapping(everything)
+    kinds["task_overlap"].ids = _overlapping(everything, lambda text: text.task_id)
+    kinds["database_overlap"].ids = _overlapping(everything, lambda text: text.database)
     findings = tuple(
         Finding(kind=name, severity=k.severity, count=len(k.ids), meaning=k.meaning, examples=tuple(k.ids[:SHOWN]))
         for name, k in kinds.items()
@@ -143,6 +116,7 @@ def _kinds(unit: str, limit: int | None) -> dict[str, _Kind]:
         "duplicate": _Kind("warning", "the same prompt and target once more"),
         "near_duplicate": _Kind("note", f"a target that shares {NEAR:.0%} of its five-word runs with an earlier one"),
         "task_overlap": _Kind("error", "a training task that is also an evaluation task"),
+        "database_overlap": _Kind("warning", "a training task on a database that evaluation tasks ask about, too"),
     }
 
 
@@ -235,60 +209,7 @@ def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     return len(a & b) / len(a | b)
 
 
-def _overlapping(texts: Sequence[Text]) -> list[str]:
-    """Training texts whose task is also in another split."""
-    evaluated = {text.task_id for text in texts if text.split not in TRAINING_SPLITS and text.task_id}
-    return [text.id for text in texts if text.split in TRAINING_SPLITS and text.task_id in evaluated]
-
-
-# Where texts come from ----------------------------------------------------------------------------------------------
-
-
-def episode_texts(entry: Entry) -> Iterator[Text]:
-    """The trials and reflections of an episode, as its record has them."""
-    episode = entry.episode
-    task = episode.task
-    gold = tuple(str(task.metadata[key]) for key in ("answer", "gold") if isinstance(task.metadata.get(key), str))
-    about = {"task_id": task.id, "split": task.split, "question": task.instruction, "gold": gold}
-    for trial in episode.trials:
-        if trial.turns:
-            target = "\n".join(f"{turn.thought}\n{turn.action}".strip() for turn in trial.turns)
-            masked = "\n".join(turn.observation for turn in trial.turns)
-            name = f"{episode.id}/trial/{trial.index}"
-            prompt = trial.prompt or trial.opening
-            yield Text(name, "planner", prompt, target, masked, **about)  # type: ignore[arg-type]
-    seen = {trial.index for trial in episode.trials if trial.turns}
-    for reflection in episode.reflections:
-        name = f"{episode.id}/reflection/{reflection.after_trial}"
-        knows = bool(reflection.prompt) or reflection.after_trial in seen
-        yield Text(name, "reflector", reflection.prompt, reflection.text, has_transcript=knows, **about)  # type: ignore[arg-type]
-
-
-def row_texts(path: Path) -> Iterator[Text] | None:
-    """Texts of a file whose rows are prompts and targets already; None when it is not such a file."""
-    columns = next((found for _, row in rows_of(path) if (found := _columns(row)) is not None), None)
-    return None if columns is None else _row_texts(path, *columns)
-
-
-def _columns(row: object) -> tuple[str, str] | None:
-    if not isinstance(row, dict):
-        return None
-    pairs = (("input", "output"), ("prompt", "completion"))
-    return next((pair for pair in pairs if all(isinstance(row.get(name), str) for name in pair)), None)
-
-
-def _row_texts(path: Path, prompt: str, target: str) -> Iterator[Text]:
-    for number, row in rows_of(path):
-        if isinstance(row, Dropped) or not isinstance(row, dict):
-            continue
-        shown, taught = str(row.get(prompt) or ""), str(row.get(target) or "")
-        shown = f"{row['instruction']}\n{shown}".strip() if row.get("instruction") else shown
-        role = "reflector" if "reflector" in (row.get("type"), row.get("role")) else "planner"
-        yield Text(
-            f"row {number}",
-            "reflector" if role == "reflector" else "planner",
-            shown,
-            taught,
-            task_id=str(row.get("task_id") or ""),
-            split=str(row.get("split") or "train"),
-        )
+def _overlapping(texts: Sequence[Text], key: Callable[[Text], str]) -> list[str]:
+    """Training texts whose key (none when empty) a text of another split has, too."""
+    evaluated = {key(text) for text in texts if text.split not in TRAINING_SPLITS} - {""}
+    return [text.id for text in texts if text.split in TRAINING_SPLITS and key(text) in evaluated]

@@ -59,12 +59,12 @@ async def _stream(store: Store, tail: Tail, cursor: int, run: str | None, episod
     yield f"id: {cursor}\n\n"  # Where the watcher stands, should the line break before anything happens.
     while clock() - begun < LONGEST_SECONDS:
         if store.last_position() != read:
-            news = await asyncio.to_thread(tail.after, cursor, run, episode)
+            news = tail.remembered(cursor, run, episode) or await asyncio.to_thread(tail.after, cursor, run, episode)
             read = news.reached
-            for message in news.messages:
-                cursor = message.event.position
-                yield message.text
-            spoke = clock() if news.messages else spoke
+            if news.messages:
+                cursor, spoke = news.messages[-1].event.position, clock()
+                # One piece: each costs its way through HTTP.
+                yield "".join(message.text for message in news.messages)
         if clock() - spoke >= KEEP_ALIVE_SECONDS:
             spoke = clock()
             yield ": alive\n\n"

@@ -23,7 +23,8 @@ from data.errors import BadFile, BadInput, UnknownName
 from data.events import DatasetFrozen, Event
 from data.formats.entry import About, Dropped, Entry
 from data.formats.episodes import line, read
-from data.lint import LintReport, episode_texts, lint
+from data.lint import LintReport, lint
+from data.lint_texts import episode_texts
 from data.store import Store
 from data.types import DatasetVersion, Episode, Label, Noun, Task
 from envs import ENVIRONMENTS
@@ -32,6 +33,7 @@ from retro_dash.evaluators import parse_evaluator, passes
 from retro_dash.ids import new_id
 from retro_dash.tagset import TagSets
 from retro_dash.training_view import POSITIVE, final_values, training_view
+from training.config import BatchConfig
 
 HASH_LENGTH = 20
 
@@ -58,6 +60,8 @@ class DatasetRequest(BaseModel):
     filter: str = ""
     evaluators: tuple[str, ...] = ()
     split: Split = Split()
+    max_length: int = Field(default_factory=lambda: BatchConfig().max_length, ge=2)
+    """Tokens of the longest sample that training keeps whole; lint names what is longer."""
 
 
 class DatasetDetails(Noun):
@@ -103,7 +107,7 @@ class Datasets:
 
     def check(self, request: DatasetRequest) -> LintReport:
         """Lint what would be frozen, without freezing it."""
-        return _lint(list(self.select(request)), request.split)
+        return _lint(list(self.select(request)), request)
 
     def freeze(self, request: DatasetRequest) -> DatasetVersion:
         """Make the version, or find it when the same content was frozen before. Raises BadInput when it is empty."""
@@ -138,7 +142,7 @@ class Datasets:
         known = next((old for old in self._store.datasets() if old.hash == version.hash), None)
         if known is not None and (self._folder / version.hash).is_dir():
             return known
-        report = _lint(entries, request.split)
+        report = _lint(entries, request)
         details = DatasetDetails(
             version=version,
             evaluators=request.evaluators,
@@ -246,16 +250,16 @@ def _is_positive(label: Label) -> bool:
     return label.name == "verdict" and label.value in POSITIVE
 
 
-def _lint(entries: Sequence[Entry], split: Split) -> LintReport:
+def _lint(entries: Sequence[Entry], request: DatasetRequest) -> LintReport:
     """Lint with the dataset's own split: what its evaluation part holds must not be in the training part."""
     parts = {False: "train", True: "evaluation"}
     texts = []
     for entry in entries:
         task = entry.episode.task
-        part = parts[split.is_evaluation(task.id)] if task.split in ("train", "") else task.split
+        part = parts[request.split.is_evaluation(task.id)] if task.split in ("train", "") else task.split
         moved = entry.episode.model_copy(update={"task": task.model_copy(update={"split": part})})
         texts += list(episode_texts(Entry(moved)))
-    return lint(texts)
+    return lint(texts, limit=request.max_length)
 
 
 def _content(entry: Entry) -> tuple[str, frozenset[str]]:

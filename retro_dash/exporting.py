@@ -145,7 +145,7 @@ EXPORTS: dict[str, ExportFormat] = {
     "alpaca": ExportFormat("Alpaca", ".jsonl", _alpaca),
     "rl": ExportFormat("RL rows with tokens and log-probabilities (Parquet)", ".parquet", rl_rows.write),
     "csv": ExportFormat("CSV for spreadsheets", ".csv", table.write),
-    "html": ExportFormat("one episode as one HTML file", ".html", _html),
+    "html": ExportFormat("one episode as one HTML file", ".html", _html, is_lossless=True),
 }
 HINTS = {
     "preference": "Rewrite a turn or a reflection, or collect two reflections on the same failure.",

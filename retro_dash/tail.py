@@ -45,12 +45,25 @@ class Tail:
         with self._lock:
             self._catch_up()
             if cursor >= self._start:
-                newest_first = takewhile(lambda one: one.event.position > cursor, reversed(self._recent))
-                fresh = [one for one in newest_first if _is_about(one.event, run, episode)]
-                return _page(reversed(fresh), self._end)
+                return self._fresh(cursor, run, episode)
         newest = self._store.last_position()
         found = self._store.events_since(cursor, run, episode, AT_ONCE)
         return _page(map(_message, found), newest)
+
+    def remembered(self, cursor: int, run: str | None = None, episode: str | None = None) -> News | None:
+        """The same out of memory, without waiting for anything; None when the store has to be asked."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            is_all = cursor >= self._start and self._end == self._store.last_position()
+            return self._fresh(cursor, run, episode) if is_all else None
+        finally:
+            self._lock.release()
+
+    def _fresh(self, cursor: int, run: str | None, episode: str | None) -> News:
+        newest_first = takewhile(lambda one: one.event.position > cursor, reversed(self._recent))
+        fresh = [one for one in newest_first if _is_about(one.event, run, episode)]
+        return _page(reversed(fresh), self._end)
 
     def _catch_up(self) -> None:
         newest = self._store.last_position()

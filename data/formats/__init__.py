@@ -11,6 +11,7 @@ from data.formats.source import look_at
 
 FORMATS = {
     "episodes": "data.formats.episodes",
+    "html": "data.formats.page",
     "retroact": "data.formats.retroact",
     "reflexion_hotpotqa": "data.formats.reflexion_hotpotqa",
     "reflexion_alfworld": "data.formats.reflexion_alfworld",
@@ -20,6 +21,8 @@ FORMATS = {
     "messages": "data.formats.messages",
     "sharegpt": "data.formats.sharegpt",
     "alpaca": "data.formats.alpaca",
+    "swe_agent": "data.formats.swe_agent",
+    "verl": "data.formats.verl",
 }
 """In the order in which they are asked; Parquet files are asked by their rows, like any other."""
 

@@ -24,7 +24,7 @@ def detect(head: Head) -> bool:
 def read(path: Path) -> Iterator[Found]:
     """Every row that is a whole, valid episode."""
     for number, row in rows_of(path / "episodes.jsonl" if path.is_dir() else path):
-        yield row if isinstance(row, Dropped) else _entry(number, row)
+        yield row if isinstance(row, Dropped) else read_row(number, row)
 
 
 def write(entries: Iterable[Entry], path: Path, about: About) -> int:
@@ -36,7 +36,7 @@ def write(entries: Iterable[Entry], path: Path, about: About) -> int:
     return count
 
 
-def line(entry: Entry, about: About) -> str:
+def line(entry: Entry, about: About, is_ascii: bool = False) -> str:
     """One row as JSON."""
     row = {
         "format": VERSION,
@@ -44,10 +44,11 @@ def line(entry: Entry, about: About) -> str:
         "episode": entry.episode.model_dump(mode="json"),
         "labels": [label.model_dump(mode="json") for label in entry.labels],
     }
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return json.dumps(row, ensure_ascii=is_ascii, allow_nan=False)
 
 
-def _entry(number: int, row: JsonValue) -> Found:
+def read_row(number: int, row: JsonValue) -> Found:
+    """The entry of one row, or why it is none."""
     if not isinstance(row, dict):
         return Dropped(number, "the row is not an object", excerpt(row))
     is_wrapped = row.get("format") == VERSION

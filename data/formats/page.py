@@ -1,12 +1,20 @@
-"""One episode as one HTML file that needs nothing: no script, no network, no other file. All text is escaped."""
+"""One episode as one HTML file that needs nothing: no script, no network, no other file. All text is escaped.
+
+At its end it holds the record itself, out of sight, so that it is imported back whole.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from html import escape
+from collections.abc import Iterator
+from html import escape, unescape
 from pathlib import Path
 
-from data.formats.entry import About, Entry
+from data.errors import BadFile
+from data.formats.entry import About, Dropped, Entry, FileFormat, Found, Head
+from data.formats.episodes import VERSION, line, read_row
+from data.formats.source import WHOLE_JSON, parse_json
 from data.types import Label, Reflection, Trial, Turn
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -25,6 +33,28 @@ dt { opacity: .7; } dd { margin: 0; }
 """
 
 
+GENERATOR = f'<meta name="generator" content="{VERSION}">'
+RECORD = re.compile(r'<pre id="retro-dash" hidden>(.*?)</pre>', re.DOTALL)
+
+
+def detect(head: Head) -> bool:
+    return head.start.startswith("<!doctype html>") and GENERATOR in head.start
+
+
+def read(path: Path) -> Iterator[Found]:
+    """The one episode that the page holds."""
+    if path.stat().st_size > WHOLE_JSON:
+        raise BadFile(f"{path.name} is over {WHOLE_JSON // 2**20} MiB: no page of one episode.")
+    record = RECORD.search(path.read_text(encoding="utf-8", errors="replace"))
+    if record is None:
+        yield Dropped(1, "the page holds no record: it is cut, or was edited")
+        return
+    try:
+        yield read_row(1, parse_json(unescape(record[1])))
+    except ValueError:
+        yield Dropped(1, "the record in the page is not JSON: it was edited")
+
+
 def write(entry: Entry, path: Path, about: About) -> int:
     path.write_text(page(entry, about), encoding="utf-8")
     return 1
@@ -40,6 +70,7 @@ def page(entry: Entry, about: About) -> str:
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
+{GENERATOR}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{_text(title)}</title>
 <style>{STYLE}</style>
@@ -51,6 +82,7 @@ def page(entry: Entry, about: About) -> str:
 </dl>
 {_labels(entry, "episode", None, None)}
 {"".join(parts)}
+<pre id="retro-dash" hidden>{escape(line(entry, about, is_ascii=True))}</pre>
 </body>
 </html>
 """
@@ -130,3 +162,6 @@ def _text(text: str) -> str:
 
 _TURNING = "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Characters that turn the direction of text."""
+
+
+FORMAT = FileFormat("html", "one episode as an HTML file of ours", detect, read)

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("reward_before", pa.float64()),
         ("success", pa.bool_()),
         ("stop_reason", pa.string()),
+        ("annotators", pa.list_(pa.string())),
     ]
 )
 
@@ -45,13 +46,19 @@ SCHEMA = pa.schema(
 def write(entries: Iterable[Entry], path: Path, about: About) -> int:
     """Rows of the completions that have token ids; returns how many there are."""
     schema = SCHEMA.with_metadata({key: str(value or "") for key, value in about.model_dump().items()})
-    rows = (row for entry in entries for row in episode_rows(entry.episode))
+    rows = (row for entry in entries for row in entry_rows(entry))
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         while batch := list(islice(rows, BATCH)):
             file.write_table(pa.Table.from_pylist(batch, schema=schema))
             count += len(batch)
     return count
+
+
+def entry_rows(entry: Entry) -> Iterator[dict[str, Any]]:
+    """Every row of an episode, with the people who said something of it."""
+    annotators = sorted({label.annotator for label in entry.labels})
+    return ({**row, "annotators": annotators} for row in episode_rows(entry.episode))
 
 
 def episode_rows(episode: Episode) -> Iterator[dict[str, Any]]:

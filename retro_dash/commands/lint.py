@@ -6,12 +6,12 @@ Exit code 1 when there is an error among the findings.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from data.errors import BadFile
+from data.errors import BadFile, BadInput
 from data.formats.entry import Entry
-from data.lint import LintReport, Text, count_words, episode_texts, lint, row_texts
+from data.lint import LintReport, lint
+from data.lint_texts import Measure, Text, count_words, episode_texts, measure_by, row_texts
 from retro_dash.commands.curator import open_curator
 from retro_dash.datasets import DatasetRequest, Split
 from retro_dash.importing import choose_format
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("file", nargs="?", type=Path, help="a file of training rows, or any file that can be imported")
     which.add_argument("--filter", help="the stored episodes of this filter")
     which.add_argument("--dataset", metavar="HASH", help="a frozen dataset")
-    parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json, to count tokens instead of words")
+    parser.add_argument("--tokenizer", type=Path, help="of a file: a tokenizer.json, to count tokens and not words")
     parser.add_argument("--limit", type=int, help="longest sample that training keeps whole, in tokens (or words)")
 
 
@@ -35,12 +35,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _report(arguments: argparse.Namespace, settings: Settings) -> LintReport:
     if arguments.file is not None:
-        count, unit = _counter(arguments.tokenizer)
-        return lint(_file_texts(arguments.file), count, unit, arguments.limit)
+        measure, unit = _measure(arguments.tokenizer)
+        return lint(_file_texts(arguments.file), measure, unit, arguments.limit)
+    if arguments.tokenizer or (arguments.dataset and arguments.limit):
+        raise BadInput(
+            "--tokenizer is for files: of stored episodes the recorded tokens count, else one for four characters. "
+            "--limit is for files and filters: a dataset was looked at when it was frozen."
+        )
     with open_curator(settings) as curator:
         if arguments.dataset:
             return curator.details(arguments.dataset).lint
-        return curator.check(DatasetRequest(name="lint", filter=arguments.filter, split=Split(share=0)))
+        given = {} if arguments.limit is None else {"max_length": arguments.limit}
+        return curator.check(DatasetRequest(name="lint", filter=arguments.filter, split=Split(share=0), **given))
 
 
 def _file_texts(path: Path) -> list[Text]:
@@ -52,16 +58,16 @@ def _file_texts(path: Path) -> list[Text]:
     return [text for item in found.read(path) if isinstance(item, Entry) for text in episode_texts(item)]
 
 
-def _counter(path: Path | None) -> tuple[Callable[[str], int], str]:
+def _measure(path: Path | None) -> tuple[Measure, str]:
     if path is None:
-        return count_words, "words"
+        return measure_by(count_words), "words"
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # The library raises plain exceptions.
         raise BadFile(f"{path} is not a tokenizer.json: {error}") from error
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids), "tokens"
+    return measure_by(lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)), "tokens"
 
 
 def _lines(report: LintReport) -> list[str]:

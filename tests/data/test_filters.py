@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from store_examples import NOW, Numbered, empty_episode, label_made, played_episode
 
 from data.errors import BadInput
-from data.events import EpisodeStarted
+from data.events import EpisodeStarted, LabelMade
 from data.filters import FIELDS, SORTS, compile_filter, compile_sort, describe, parse
 from data.store import Store
-from data.types import Reflection, StopReason, Task, Trial, Turn
+from data.types import LabelTarget, Reflection, StopReason, Task, Trial, Turn
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,19 @@ def test_any_filter_is_answered_or_refused_by_the_store(filled: Store, text: str
         return
     assert 0 <= page.total <= 4
     assert filled.episode_rows().total == 4
+
+
+def test_labelled_finds_the_episodes_whose_labels_changed_since_a_day_undos_included(store: Store) -> None:
+    run = Numbered("run-1")
+    store.append([run(EpisodeStarted(episode=empty_episode(id_))) for id_ in ("never", "early", "late", "undone")])
+    for id_, at in (("early", NOW), ("late", NOW + timedelta(days=5)), ("undone", NOW)):
+        target = LabelTarget(episode_id=id_, part="episode")
+        store.append([run(label_made(id_, target=target, at=at))])
+    undo = label_made("u", None, undoes="undone", target=LabelTarget(episode_id="undone", part="episode"))
+    store.append([run(LabelMade(label=undo.label.model_copy(update={"at": NOW + timedelta(days=6)})))])
+    found = {row.id for row in store.episode_rows("labelled:2026-11-25").rows}
+    assert found == {"late", "undone"}
+    assert {row.id for row in store.episode_rows("-labelled:2026-11-01").rows} == {"never"}
 
 
 @given(st.text())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from data.lint import LintReport, Text, lint, near_duplicates, row_texts
+from data.formats.entry import Entry
+from data.lint import LintReport, lint, near_duplicates
+from data.lint_texts import Sizes, Text, episode_texts, measure_by, row_texts
+from data.types import Completion, Episode, Task, Trial, Turn
 
 SHARED = Path(os.environ.get("RETRO_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared data is not at {SHARED}")
@@ -91,10 +95,45 @@ def test_a_training_task_that_is_also_evaluated_is_an_error():
 
 def test_too_long_is_measured_with_the_given_counter():
     long = text(prompt="abc", target="de.", masked="f")
-    assert kinds(long, count=len, limit=6) == {"too_long": 1}
-    assert kinds(long, count=len, limit=7) == {}
-    report = lint([long], count=len, unit="letters")
+    by_letters = measure_by(len)
+    assert kinds(long, measure=by_letters, limit=6) == {"too_long": 1}
+    assert kinds(long, measure=by_letters, limit=7) == {}
+    report = lint([long], by_letters, "letters")
     assert (report.prompt, report.trained, report.masked, report.unit) == (3, 3, 1, "letters")
+
+
+def test_a_training_task_on_an_evaluated_database_is_a_warning():
+    about = {"database": "intercode_sql concert"}
+    texts = [text("a", task_id="t", **about), text("b", task_id="u", split="evaluation", **about), text("c")]
+    report = lint(texts)
+    assert counts(report) == {"database_overlap": 1}
+    assert not report.has_errors
+
+
+def test_recorded_tokens_are_the_measure_and_four_characters_make_one_where_there_are_none():
+    sampled, written = text("a", tokens=Sizes(7, 3, 2)), text("b", prompt="12345", target="abc.", masked="")
+    assert lint([sampled]).unit == "tokens"
+    report = lint([sampled, written], limit=11)
+    assert (report.unit, report.prompt, report.trained, report.masked) == ("estimated tokens", 7 + 2, 3 + 1, 2)
+    assert counts(report) == {"too_long": 1}
+
+
+def test_the_texts_of_an_episode_know_its_database_and_the_tokens_that_were_sampled():
+    def turn(index: int, context: tuple[int, ...], own: tuple[int, ...]) -> Turn:
+        sampled = Completion(policy="p", text="x", context_ids=context, token_ids=own)
+        return Turn(index=index, thought="", action="x", observation="y", reward=0.0, completion=sampled)
+
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    turns = (turn(1, (1, 2, 3, 4, 5), (6, 7)), turn(2, (8, 9, 10), (11,)))
+    trial = Trial(index=1, prompt="p", opening="o", turns=turns, started_at=now)
+    by_hand = turns[1].model_copy(update={"author": "human", "completion": None})
+    edited = Trial(index=2, prompt="p", opening="o", turns=(turns[0], by_hand), started_at=now)
+    episode = Episode(
+        id="e", task=Task(id="t", env="intercode_sql", split="train", instruction="i", metadata={"database": "pets"}),
+        planner="p", reflector="r", trials=(trial, edited), run_id="r", created_at=now,
+    )  # fmt: skip
+    first, second = episode_texts(Entry(episode))
+    assert (first.database, first.tokens, second.tokens) == ("intercode_sql pets", Sizes(5, 3, 3), None)
 
 
 @needs_shared

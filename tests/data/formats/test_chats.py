@@ -192,3 +192,50 @@ def test_a_format_that_loses_something_says_what(name: str):
     losses = " ".join(file_format(name).loses)
     assert "token ids" in losses
     assert "the other trials" in losses
+
+
+def test_a_rollout_of_verl_is_a_trial_with_its_score(tmp_path: Path):
+    path = tmp_path / "12.jsonl"
+    rows = [{"input": "2 + 2?", "output": "4", "gts": "4", "score": 1.0, "step": 12}, {"input": "x", "score": 0}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = detect_format(path)
+    entry, dropped = found.read(path)
+    assert found.name == "verl"
+    assert isinstance(entry, Entry)
+    assert isinstance(dropped, Dropped)
+    (trial,) = entry.episode.trials
+    assert (trial.prompt, trial.turns[0].action, trial.reward, trial.success) == ("2 + 2?", "4", 1.0, True)
+    assert "field 'gts' left out" in entry.notes
+
+
+def test_a_trajectory_of_swe_agent_is_an_unscored_trial_of_its_steps(tmp_path: Path):
+    path = tmp_path / "django__django-11099.traj"
+    step = {"action": "ls -F\n", "observation": "setup.py", "response": "I look.\nls -F", "thought": "I look."}
+    history = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": [{"type": "text", "text": "Fix the issue."}]},
+        {"role": "assistant", "content": "I look.\nls -F"},
+        {"role": "user", "content": "setup.py"},
+    ]
+    document = {"environment": "swe_main", "trajectory": [step, {"response": "Done"}], "history": history}
+    path.write_text(json.dumps({**document, "info": {"exit_status": "submitted"}}, indent=2))
+    found = detect_format(path)
+    (entry,) = found.read(path)
+    assert found.name == "swe_agent"
+    assert isinstance(entry, Entry)
+    (trial,) = entry.episode.trials
+    assert (entry.episode.task.id, trial.opening) == ("django__django-11099", "Fix the issue.")
+    assert trial.prompt == "You are a helpful assistant.\n\nFix the issue."
+    first, second = trial.turns
+    assert (first.thought, first.action, first.observation) == ("I look.", "ls -F", "setup.py")
+    assert second.is_malformed
+    assert trial.stop_reason is StopReason.STOPPED
+    assert entry.notes == ("ended with 'submitted', which says nothing of success",)
+
+
+@pytest.mark.parametrize("steps", [[], ["x"], None])
+def test_a_trajectory_without_steps_is_dropped(tmp_path: Path, steps: object):
+    path = tmp_path / "x.traj"
+    path.write_text(json.dumps({"trajectory": steps, "history": [], "info": {}}))
+    (dropped,) = file_format("swe_agent").read(path)
+    assert isinstance(dropped, Dropped)

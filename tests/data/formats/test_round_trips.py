@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_examples import episodes
+from store_examples import empty_episode, episodes
 
 from data.episodes import with_gains
 from data.formats import detect_format
 from data.formats.atif import trajectories
-from data.formats.entry import About, Entry
+from data.formats.entry import About, Dropped, Entry
 from data.formats.page import page
 from data.formats.table import safe_cell
 from data.types import Episode, Label, LabelTarget
 from retro_dash.exporting import EXPORTS, export
 
 ABOUT = About(dataset_hash="abc", tagset_version=3)
+EPISODE = empty_episode()
 LOSSLESS = sorted(name for name, found in EXPORTS.items() if found.is_lossless)
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -51,7 +52,18 @@ def test_a_lossless_export_imports_back_equal(name: str, entry: Entry):
 
 
 def test_the_lossless_formats_are_these():
-    assert LOSSLESS == ["atif", "episodes", "hf"]
+    assert LOSSLESS == ["atif", "episodes", "hf", "html"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("hidden>{&quot;", "hidden>{x"), ("</pre>\n</body>", "")])
+def test_an_edited_page_is_dropped_with_the_reason(tmp_path: Path, before: str, after: str):
+    path = export("html", [Entry(EPISODE)], tmp_path / "one.html", ABOUT).path
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    (found,) = detect_format(path).read(path)
+    assert isinstance(found, Dropped)
+    assert "edited" in found.reason
 
 
 @quick

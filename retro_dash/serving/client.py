@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from data.errors import EngineError
+from retro_dash.serving.load import Throughput, read_vllm_metrics
 
 OnText = Callable[[str], None]
 ShouldStop = Callable[[], bool]
@@ -24,6 +25,8 @@ _UNSEEN = 64
 _CONTROL = re.compile(r"([<\[])(?=[^\s<>\[\]]{1,60}[>\]])")
 """`<|im_end|>`, `</s>`, `[INST]` and their like."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOK_SECONDS = 5.0
+"""The longest that a look at a server waits: health, load, what it serves."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class EngineClient:
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 120.0, deadline: float = 900.0) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self._deadline = deadline
+        self._load_path = "/stats"
+        self._throughput = Throughput()
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -81,12 +86,13 @@ class EngineClient:
     def is_healthy(self) -> bool:
         """Whether the server answers now; never raises."""
         try:
-            return self._http.get("/health", timeout=5.0).is_success
+            return self._http.get("/health", timeout=_LOOK_SECONDS).is_success
         except httpx.HTTPError:
             return False
 
-    def models(self) -> list[ModelCard]:
-        answer = self._ask("GET", "/v1/models")
+    def models(self, timeout: float | None = None) -> list[ModelCard]:
+        """What the server offers, asked for at most `timeout` s where that is given."""
+        answer = self._ask("GET", "/v1/models", timeout=timeout)
         cards = _field(answer, "data", list, "/v1/models")
         return [
             ModelCard(str(card["id"]), card.get("max_model_len"), card.get("parent"))
@@ -194,11 +200,29 @@ class EngineClient:
         self._send("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     def stats(self) -> dict[str, Any]:
-        """Load of the embedded engine; empty from servers that have no `/stats`."""
-        try:
-            return self._ask("GET", "/stats")
-        except EngineError:
+        """Load of the embedded engine, or of vLLM from its metrics; empty from servers that tell neither.
+
+        Raises `EngineError` when the server does not answer soon.
+        """
+        answer = self._look(self._load_path)
+        if answer.status_code == 404 and self._load_path == "/stats":
+            self._load_path = "/metrics"  # Asked again and again: a server that has no /stats is not asked twice.
+            answer = self._look(self._load_path)
+        if not answer.is_success:
             return {}
+        if self._load_path == "/metrics":
+            return dict(read_vllm_metrics(answer.text, self._throughput, time.monotonic()))
+        try:
+            load = answer.json()
+        except ValueError:
+            return {}
+        return load if isinstance(load, dict) else {}
+
+    def _look(self, path: str) -> httpx.Response:
+        try:
+            return self._http.get(path, timeout=_LOOK_SECONDS)
+        except httpx.HTTPError as error:
+            raise self._fault(error) from error
 
     def capabilities(self, model: str) -> Capabilities:
         """Tries one token and says what came back."""
@@ -213,10 +237,12 @@ class EngineClient:
             return Capabilities(False, False, f"{detail} No /tokenize.")
         return Capabilities(tokens, True, detail)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
         """One whole JSON object."""
         try:
-            answer = self._send(method, path, body).json()
+            answer = self._send(method, path, body, timeout).json()
         except ValueError as error:
             raise EngineError(
                 f"{self.url}{path} did not answer with JSON. Is it an OpenAI-compatible server?"
@@ -225,11 +251,14 @@ class EngineClient:
             raise EngineError(f"{self.url}{path} answered a {type(answer).__name__}, not a JSON object.")
         return answer
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> httpx.Response:
         """A whole answer that is no refusal. GET is tried again after a network fault; nothing else is."""
+        patience = httpx.USE_CLIENT_DEFAULT if timeout is None else timeout
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                response = self._http.request(method, path, json=body)
+                response = self._http.request(method, path, json=body, timeout=patience)
                 break
             except httpx.HTTPError as error:
                 if attempt == _ATTEMPTS or method != "GET" or not _is_early(error):

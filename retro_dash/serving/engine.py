@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from data.errors import BadConfig, EngineError, Unavailable, UnknownName
-from retro_dash.agent.policy import ChatPolicy, EnginePolicy, Policy
+from retro_dash.agent.chat_policy import ChatPolicy
+from retro_dash.agent.engine_policy import EnginePolicy
+from retro_dash.agent.policy import Policy
 from retro_dash.bundled import adapter_cards
 from retro_dash.serving.client import Capabilities, EngineClient, ModelCard
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
@@ -20,6 +23,9 @@ from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Laun
 from retro_dash.serving.server import ChatEngine, TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 from retro_dash.settings import Settings
+
+_LOOK_SECONDS = 10.0
+"""The longest that somebody waits who only wants to know what is served."""
 
 
 class Engine:
@@ -88,7 +94,7 @@ class Engine:
     def models(self) -> list[ModelCard]:
         """What is served now; empty while the engine is not ready or does not answer."""
         try:
-            return self.client().models()
+            return self.client().models(_LOOK_SECONDS)
         except EngineError:
             return []
 
@@ -129,16 +135,21 @@ class Engine:
 
     def status(self) -> dict[str, JsonValue]:
         """For the top bar and the serving page: state, model, url, detail, and the load while it is ready."""
+        load: dict[str, JsonValue] = {}
         if self.process is not None:
-            state, detail = self.process.state, self.process.detail
-            record = self.process.record
+            # Read, not asked: a server that is frozen must not hold up everybody who looks at it.
+            state, detail, record = self.process.state, self.process.detail, self.process.record
+            load = dict(self.process.load) if state == "ready" else {}
             url = record.url if record else None
         else:
             assert self._client is not None
             url = self._client.url
-            answers = bool(self.model_names())
-            state, detail = ("ready", "A server by its URL") if answers else ("failed", "The server does not answer")
-        load: dict[str, JsonValue] = self.client().stats() if state == "ready" else {}
+            if self.model_names():
+                state, detail = "ready", "A server by its URL"
+                with contextlib.suppress(EngineError):
+                    load = self._client.stats()
+            else:
+                state, detail = "failed", "The server does not answer"
         return {"state": state, "model": self.default_model(), "detail": detail, "url": url, "load": load}
 
     def _load_again(self, client: EngineClient) -> None:
@@ -168,8 +179,7 @@ def start_engine(settings: Settings) -> Engine | None:
         raise BadConfig(f"There is no engine called {settings.engine!r}. Use embedded, vllm, none or a URL.")
     process = EngineProcess(settings.home, launch, prepare)
     name = _served_name(settings.model)
-    bundled = {card.name: str(card.path) for card in adapter_cards(name)} if settings.engine == "embedded" else {}
-    engine = Engine(name, None, process, bundled)
+    engine = Engine(name, None, process, {card.name: str(card.path) for card in adapter_cards(name)})
     process.start()
     return engine
 

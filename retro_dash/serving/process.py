@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -26,6 +27,10 @@ _STEADY_SECONDS = 120.0
 """An engine that ran so long starts again with the shortest wait."""
 _DRAIN_SECONDS = 60.0
 """The longest that a pause waits for requests in flight."""
+_LOOK_SECONDS = 1.0
+"""How often a ready server is asked for its load."""
+SILENT_SECONDS = 60.0
+"""A ready server that has not answered for so long is frozen, and started again."""
 
 EMBEDDED_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """Threads sleep while they wait for each other. Where others use the cores too (a training run, a browser), threads
@@ -54,6 +59,7 @@ class Launch:
     """The longest that a start may take."""
 
 
+_READY = "The engine is ready"
 Prepare = Callable[[Callable[[str], None]], None]
 """Something slow that has to happen first; it is given a function that shows a line of progress."""
 
@@ -61,7 +67,9 @@ Prepare = Callable[[Callable[[str], None]], None]
 class EngineProcess:
     """Keeps one server running on a free loopback port. All methods may be called from any thread."""
 
-    def __init__(self, home: Path, launch: Launch, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, home: Path, launch: Launch, prepare: Prepare | None = None, silent_seconds: float = SILENT_SECONDS
+    ) -> None:
         """`prepare` runs once before the first start, in the watching thread; it may raise `RetroDashError`."""
         self.home = home
         self.log_path = home / "logs" / "engine.log"
@@ -69,10 +77,15 @@ class EngineProcess:
         """`stopped`, `starting`, `ready`, `restarting`, `failed`, `pausing` or `paused`."""
         self.detail = ""
         self.record: EngineRecord | None = None
+        self.load: dict[str, Any] = {}
+        """How busy the ready server said it was a moment ago."""
         self.on_ready: Callable[[EngineClient], None] = lambda client: None
         """Called in the watching thread each time a new server answers, before it counts as ready."""
         self._launch = launch
         self._prepare = prepare
+        self._silent_seconds = silent_seconds
+        self._heard = 0.0
+        """When the ready server answered last."""
         self._child: subprocess.Popen[bytes] | None = None
         self._client: EngineClient | None = None
         self._stop = threading.Event()
@@ -190,17 +203,34 @@ class EngineProcess:
                 self._drain(client)
                 self._end_child()
                 return "The engine was paused."
-            if self.state != "ready" and client.is_healthy():
+            if self.state == "ready":
+                if not self._is_heard(client):
+                    self._end_child(patience=1.0)
+                    return f"The engine was frozen: it did not answer for {self._silent_seconds:.0f} s."
+            elif client.is_healthy():
                 self.on_ready(client)
-                self._client = client
-                self._set("ready", "The engine is ready")
-            elif self.state != "ready" and time.monotonic() > until:
+                self._client, self._heard = client, time.monotonic()
+                self._set("ready", _READY)
+            elif time.monotonic() > until:
                 self._end_child()
                 return f"The engine did not answer within {self._launch.start_seconds:.0f} s."
-            self._stop.wait(0.2 if self.state != "ready" else 0.5)
+            self._stop.wait(0.2 if self.state != "ready" else _LOOK_SECONDS)
         if self._stop.is_set():
             self._end_child()
         return f"The engine ended with exit code {self._child.poll()}: {last_line(self.log_path)}"
+
+    def _is_heard(self, client: EngineClient) -> bool:
+        """Note the load of a ready server, or how long it has been silent; False when that is too long."""
+        try:
+            self.load = client.stats()
+        except EngineError:
+            silent = time.monotonic() - self._heard
+            self._set("ready", f"The engine has not answered for {silent:.0f} s")
+            return silent < self._silent_seconds
+        self._heard = time.monotonic()
+        if self.detail != _READY:
+            self._set("ready", _READY)
+        return True
 
     def _drain(self, client: EngineClient) -> None:
         """New requests are refused from now on; the ones in flight may finish."""
@@ -208,15 +238,17 @@ class EngineProcess:
         self._set("pausing", self._why_paused)
         until = time.monotonic() + _DRAIN_SECONDS
         while was_ready and time.monotonic() < until and not self._stop.is_set():
-            load = client.stats()
-            if not load.get("running") and not load.get("waiting"):
-                return
+            with contextlib.suppress(EngineError):  # One that does not answer is ended when the time is over.
+                load = client.stats()
+                if not load.get("running") and not load.get("waiting"):
+                    return
             self._stop.wait(0.2)
 
     def _spawn(self) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         port, key = _free_port(), secrets.token_urlsafe(24)
         command = list(self._launch.command(port))
+        self.load = {}
         self._set("starting", "Loading the model")
         with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(
@@ -231,10 +263,10 @@ class EngineProcess:
         self.record = EngineRecord(f"http://127.0.0.1:{port}", key, self._child.pid, started, command)
         write_record(self.home, self.record)
 
-    def _end_child(self) -> None:
+    def _end_child(self, patience: float = 10.0) -> None:
         child = self._child
         if child is not None and child.poll() is None:
-            end_tree(child.pid)
+            end_tree(child.pid, patience)
             child.wait()
 
 

@@ -36,17 +36,20 @@ def vllm_launch(
     *,
     dtype: str = "auto",
     kv_gib: int = 2,
-    lora_rank: int = 16,
+    lora_rank: int = 64,
     options: Sequence[str] = (),
 ) -> Launch:
-    """Serves `model` (a folder) as `name` on loopback, with adapters by name and no documentation pages."""
+    """Serves `model` (a folder) as `name` on loopback, with adapters by name and no documentation pages.
+
+    Adapters of a higher rank than `lora_rank` are refused; a planner's and a reflector's fit into one batch.
+    """
 
     def command(port: int) -> Sequence[str]:
         tether = [sys.executable, "-m", "retro_dash.serving.tether", str(os.getpid())]
         server = [*tether, str(python), "-m", "vllm.entrypoints.openai.api_server"]
-        where = ["--host", "127.0.0.1", "--port", str(port), "--disable-fastapi-docs"]
+        where = ["--host", "127.0.0.1", "--port", str(port), "--disable-fastapi-docs", "--disable-uvicorn-access-log"]
         what = ["--model", model, "--served-model-name", name, "--max-num-batched-tokens", "32768"]
-        adapters = ["--enable-lora", "--max-lora-rank", str(lora_rank)]
+        adapters = ["--enable-lora", "--max-loras", "2", "--max-lora-rank", str(lora_rank)]
         return [*server, *where, *what, *adapters, "--dtype", dtype, "--block-size", "32", *options]
 
     def environment(key: str) -> dict[str, str]:

@@ -50,7 +50,7 @@ class RunPage(NamedTuple):
 
 
 class Lineage(Noun):
-    """Filter, dataset, run, adapters, evaluations: one row of links."""
+    """Filter, dataset, adapters that play, run, adapters that it made, their evaluations: one row of links."""
 
     filter: str | None
     """Of the run, or of the frozen dataset that it was given."""
@@ -62,9 +62,13 @@ class Lineage(Noun):
     """Episodes or tasks in the dataset."""
     parent: Run | None
     """The run that it goes on from."""
+    plays: tuple[str, ...]
+    """Adapters that it plays with."""
     run: Run
     adapters: tuple[str, ...]
+    """Adapters that it made."""
     evaluations: tuple[Run, ...]
+    """What was played with those."""
 
 
 class RunList:
@@ -97,6 +101,7 @@ class RunList:
         source = folder.source()
         adapters = tuple(a.name for a in self._store.adapters() if a.run_id == run_id)
         evaluations = self._store.runs(kinds=("evaluate",))
+        given = run.config.get("adapters")
         frozen = next((one for one in self._store.datasets() if one.hash == source.get("dataset")), None)
         return Lineage(
             filter=_text(frozen.filter if frozen else source.get("filter")),
@@ -105,6 +110,7 @@ class RunList:
             dataset_name=frozen.name if frozen else None,
             items=_lines(folder.dataset),
             parent=self._store.run(run.parent_id) if run.parent_id else None,
+            plays=tuple(given) if isinstance(given, dict) else (),
             run=run,
             adapters=adapters,
             evaluations=tuple(one for one in evaluations if set(adapters) & players(one)),

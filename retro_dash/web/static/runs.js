@@ -132,15 +132,17 @@ export function sparkline(values, name, width = 72, height = 18) {
   return svg;
 }
 
-/** Filter → dataset → run → adapters → evaluations, each a link. Used wherever a run or an adapter is shown. */
-export function lineageParts({ filter, split, dataset_hash: hash, dataset_name: dataset, items, parent, run, adapters, evaluations }) {
+/** Filter → dataset → adapters that play → run → adapters → evaluations, each a link. Used wherever a run or an adapter is shown. */
+export function lineageParts({ filter, split, dataset_hash: hash, dataset_name: dataset, items, parent, plays, run, adapters, evaluations }) {
+  const adapter = (name) => ({ text: `adapter ${name}`, href: `/serving?adapter=${encodeURIComponent(name)}` });
   const what = run.kind === "train" ? plural(items, "episode") : plural(items, "task");
   return [
     filter ? { text: `✎ ${filter}`, href: `/episodes?${new URLSearchParams({ filter })}` } : { text: split ? `split ${split}` : run.kind === "train" ? "all episodes" : "bundled tasks", href: "/episodes" },
     dataset ? { text: `dataset ${dataset} (${what}, ${hash.slice(0, 8)})`, href: `/curate?dataset=${encodeURIComponent(hash)}` } : { text: `${what}${hash ? `, ${hash.slice(0, 8)}` : ""}` },
     parent && { text: `run ${runTitle(parent)}`, href: runHref(parent) },
+    ...plays.map(adapter),
     { text: `run ${runTitle(run)}`, href: `/train?run=${encodeURIComponent(run.id)}` },
-    ...adapters.map((name) => ({ text: `adapter ${name}`, href: `/serving?adapter=${encodeURIComponent(name)}` })),
+    ...adapters.map(adapter),
     ...evaluations.map((one) => ({ text: `evaluation ${runTitle(one)}`, href: runHref(one) })),
     ...(run.kind === "train" ? [] : [{ text: "its episodes", href: `/episodes?${new URLSearchParams({ filter: `run:${run.id}` })}` }]),
   ];

@@ -1,16 +1,20 @@
 // Episodes: the table, and one episode at a time over it. The address says all: filter, sort, page, episode, trial, turn.
 
+import { get, id } from "../api.js";
 import { drawDetail } from "../detail.js";
 import { fill, h } from "../dom.js";
 import { bind } from "../keys.js";
 import { drawList } from "../list.js";
+import { lineageParts } from "../runs.js";
+
+const BACKGROUND = /^(collect|train|evaluate)-/;
 
 export async function draw(frame) {
   const listBox = h("section", { class: "list", "aria-label": "All episodes" });
   const detailBox = h("section", { class: "detail", "aria-label": "Episode", hidden: true });
   fill(frame.main, listBox, detailBox);
   frame.main.classList.add("episodes-page");
-  const list = drawList(listBox, { onOpen: (id) => go({ episode: id }), onQuery: (query) => go(listAddress(query), { replace: false }) });
+  const list = drawList(listBox, { onOpen: (opened) => go({ episode: opened }), onQuery: (query) => go(listAddress(query), { replace: false }) });
   let detail = null;
   let shown = null;
   let listed = null;
@@ -47,6 +51,16 @@ export async function draw(frame) {
     const next = await list.neighbour(shown, by);
     if (next) go({ episode: next }, { replace: true });
     else frame.say(by > 0 ? "This is the last episode of the table" : "This is the first episode of the table");
+  }
+
+  /** Where an episode came from; one that a background run played has that run's row of links. */
+  function showLineage(found) {
+    const all = { text: "All episodes", href: "/episodes" };
+    frame.crumbs(all, { text: found.task.env, href: `/episodes?filter=env:${encodeURIComponent(found.task.env)}` }, { text: found.task.id },
+      found.parent_id ? { text: `fork of ${found.parent_id} before turn ${found.fork_turn} of trial ${found.fork_trial}`, href: `/episodes?episode=${encodeURIComponent(found.parent_id)}` } : null,
+      { text: `run ${found.run_id}`, href: `/episodes?${new URLSearchParams({ filter: `run:${found.run_id}` })}` }, { text: found.id });
+    if (!BACKGROUND.test(found.run_id)) return;
+    get(`/runs/${id(found.run_id)}/lineage`).then((lineage) => shown === found.id && frame.crumbs(all, ...lineageParts(lineage), { text: found.id })).catch(() => {});
   }
 
   async function show() {
@@ -87,9 +101,7 @@ export async function draw(frame) {
       const drawn = await drawDetail(detailBox, episode, {
         onClose: close, say: frame.say,
         onPlace: (trial, turn) => history.replaceState(history.state, "", `/episodes?${new URLSearchParams({ episode, trial, turn })}`),
-        crumbs: (found) => frame.crumbs({ text: "All episodes", href: "/episodes" }, { text: found.task.env, href: `/episodes?filter=env:${encodeURIComponent(found.task.env)}` }, { text: found.task.id },
-          found.parent_id ? { text: `fork of ${found.parent_id} before turn ${found.fork_turn} of trial ${found.fork_trial}`, href: `/episodes?episode=${encodeURIComponent(found.parent_id)}` } : null,
-          { text: `run ${found.run_id}`, href: `/episodes?${new URLSearchParams({ filter: `run:${found.run_id}` })}` }, { text: found.id }),
+        crumbs: showLineage,
       });
       if (shown === episode) detail = drawn;
       else drawn.end();

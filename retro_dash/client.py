@@ -12,16 +12,17 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from data.errors import Unavailable
 from data.events import Event
 from data.rows import EpisodePage, EpisodeRow, MetricSeries
-from data.types import Adapter, Episode, Label, Run, Turn
+from data.types import Adapter, Episode, Run, Turn
 from retro_dash.address import HubAddress, find_hub
-from retro_dash.frames import to_arrow, to_pandas
+from retro_dash.client_curation import CurationCalls
+from retro_dash.frames import curves_to_pandas, to_arrow, to_pandas
 from retro_dash.wire import HubLost, LiveEvents, Wire, lines, part
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ MOST_AT_ONCE = 500
 """Items of a page."""
 
 
-class HubClient:
+class HubClient(CurationCalls):
     """Talks to one hub. Every refusal becomes the same error that the service would raise."""
 
     def __init__(self, url: str, token: str, timeout: float = 60.0, verify: ssl.SSLContext | bool = True) -> None:
@@ -215,6 +216,10 @@ class HubClient:
         path = f"/runs/{part(run_id)}/metrics"
         return [MetricSeries.model_validate(series) for series in self.wire.json("GET", path, params=params)]
 
+    def curves(self, run_id: str, names: Sequence[str] = (), max_points: int = 20_000) -> pandas.DataFrame:
+        """The curves of a run as a pandas table: one row a point, with `name`, `step`, `value` and `at`."""
+        return curves_to_pandas(self.metrics(run_id, names, max_points))
+
     def run_log(self, run_id: str, lines: int = 100) -> str:
         return self.wire.text(f"/runs/{part(run_id)}/log", params={"lines": lines})
 
@@ -279,57 +284,6 @@ class HubClient:
 
     def unload_adapter(self, name: str) -> dict[str, JsonValue]:
         return self.wire.object("POST", f"/adapters/{part(name)}/unload")
-
-    # Labels
-
-    def label(self, requests: Sequence[dict[str, JsonValue]]) -> list[dict[str, Any]]:
-        """Store statements as in `retro_dash.labels.LabelRequest`; sending the same ids again is harmless."""
-        return list(self.wire.json("POST", "/labels", json={"labels": list(requests)}))
-
-    def labels(
-        self, episode_id: str | None = None, annotator: str | None = None, history: bool = False
-    ) -> list[Label]:
-        """Labels that stand, oldest first; with `history` every one that was ever made."""
-        wanted = {"episode": episode_id, "annotator": annotator, "history": history or None}
-        return [Label.model_validate(label) for label in self.wire.items("/labels", wanted)]
-
-    def step_label(self, verb: Literal["undo", "redo"], annotator: str, id_: str) -> Label:
-        """Take back the annotator's last statement, or put it back; `id_` is the id of the label that says so."""
-        answer = self.wire.object("POST", f"/labels/{verb}", json={"annotator": annotator, "id": id_})
-        return Label.model_validate(answer["label"])
-
-    def tags(self) -> list[dict[str, Any]]:
-        """The tag set: `name`, `meaning` and `key` of each."""
-        return list(self.wire.json("GET", "/tagset")["tags"])
-
-    def label_queue(
-        self,
-        annotator: str,
-        filter_text: str = "",
-        order: str = "shuffle",
-        limit: int = 1,
-        skip: Sequence[str] = (),
-    ) -> dict[str, Any]:
-        """The annotator's next episodes, none of `skip`, and the progress: `retro_dash.queues.QueuePage`."""
-        params = {"annotator": annotator, "filter": filter_text, "order": order, "limit": limit, "skip": list(skip)}
-        return self.wire.object("GET", "/queue", params=params)
-
-    def agreement(self, name: str = "verdict") -> dict[str, Any]:
-        """How far annotators agree on a label, and where they do not: `retro_dash.agreement.Agreement`."""
-        return self.wire.object("GET", "/agreement", params={"name": name})
-
-    def judges(self) -> list[dict[str, Any]]:
-        """Language models as judges against people: `retro_dash.agreement.JudgeAgreement`."""
-        return list(self.wire.json("GET", "/agreement/judges"))
-
-    def votes(self) -> dict[str, Any]:
-        """Blind votes against what came of the reflections: `retro_dash.agreement.VoteComparison`."""
-        return self.wire.object("GET", "/agreement/votes")
-
-    def blind_pair(self, annotator: str) -> dict[str, Any] | None:
-        """Two reflections to compare, as in `retro_dash.pairs.BlindPair`; None when none is left."""
-        pair: dict[str, Any] | None = self.wire.json("GET", "/agreement/pair", params={"annotator": annotator})
-        return pair
 
     def close(self) -> None:
         self.wire.close()

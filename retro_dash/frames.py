@@ -1,4 +1,4 @@
-"""Rows of the episode list as tables of pandas and Arrow, for notebooks."""
+"""Rows of the episode list, and curves, as tables of pandas and Arrow, for notebooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from data.rows import EpisodeRow
+from data.rows import EpisodeRow, MetricSeries
 
 if TYPE_CHECKING:
     import pandas
@@ -41,6 +41,18 @@ def to_arrow(rows: Iterable[EpisodeRow]) -> pyarrow.Table:
     }
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
     return pyarrow.Table.from_pylist([_with_json(_fields(row)) for row in rows], schema=schema)
+
+
+def curves_to_pandas(series: Iterable[MetricSeries]) -> pandas.DataFrame:
+    """One row a point: `name`, `step`, `value`, `at`."""
+    import pandas
+
+    rows = [
+        {"name": one.name, **point.model_dump(include={"step", "value", "at"})}
+        for one in series
+        for point in one.points
+    ]
+    return pandas.DataFrame(rows, columns=["name", "step", "value", "at"])
 
 
 def _fields(row: EpisodeRow) -> dict[str, Any]:

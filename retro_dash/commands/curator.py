@@ -120,7 +120,7 @@ class RemoteCurator:
 
     def __init__(self, hub: HubClient) -> None:
         self._wire = hub.wire
-        self.append, self.whole_episodes = hub.append, hub.whole_episodes
+        self.append, self.whole_episodes, self.datasets = hub.append, hub.whole_episodes, hub.datasets
 
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
         return set(self._wire.json("POST", "/episodes/known", json={"ids": list(ids)}))
@@ -146,9 +146,6 @@ class RemoteCurator:
 
     def judge_agreement(self) -> Sequence[JudgeAgreement]:
         return [JudgeAgreement.model_validate(one) for one in self._wire.json("GET", "/agreement/judges")]
-
-    def datasets(self) -> list[DatasetVersion]:
-        return [DatasetVersion.model_validate(version) for version in self._wire.json("GET", "/datasets")]
 
     def freeze(self, request: DatasetRequest) -> DatasetVersion:
         return DatasetVersion.model_validate(self._wire.json("POST", "/datasets", json=_body(request)))

@@ -27,7 +27,7 @@ from retro_dash.tui.results import ResultsPlace
 from retro_dash.tui.serving import ServingPlace
 from retro_dash.tui.setup import Setup
 from retro_dash.tui.text import clean, plural
-from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, hues
+from retro_dash.tui.themes import RETRO_DARK, RETRO_LIGHT, first_theme, hues
 from retro_dash.tui.train import TrainPlace
 
 Answer = TypeVar("Answer")
@@ -66,7 +66,7 @@ class RetroDash(App[None]):
         self._look_now = asyncio.Event()
         self.register_theme(RETRO_DARK)
         self.register_theme(RETRO_LIGHT)
-        self.theme = "retro-dark"
+        self.theme = first_theme(self.console.color_system, self.available_themes)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return hues(self.current_theme)

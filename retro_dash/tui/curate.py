@@ -24,6 +24,7 @@ from retro_dash.tui.blind import blinded
 from retro_dash.tui.board import Board
 from retro_dash.tui.columns import columns_for, episode_head, side_by_side
 from retro_dash.tui.curatekeys import CURATE_KEYS, with_tags
+from retro_dash.tui.datasets import DatasetsScreen
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.filter import FilterLine
 from retro_dash.tui.labelbar import LabelBar, saved_state
@@ -152,6 +153,9 @@ class CuratePlace(Labelling):
 
     def action_review(self) -> None:
         self.app.push_screen(ReviewScreen(self.said, self.visit))
+
+    def action_datasets(self) -> None:
+        self.app.push_screen(DatasetsScreen(self.said, self.queue.filter_text))
 
     def action_blind(self) -> None:
         self.is_blind = not self.is_blind

@@ -46,6 +46,8 @@ CURATE_KEYS: list[BindingType] = [
     Binding("O", "order", "Order of the queue: shuffled, worst first, highest gain, …", show=False),
     Binding("V", "votes", "Blind votes: which advice is better?", show=False),
     Binding("R", "review", "Review: agreement, disagreements, the final word", show=False),
+    Binding("D", "datasets", "Datasets: freeze the queue, compare versions, train on one", show=False),
+    Binding("T", "tags", "Edit the tags", show=False),
     UNFOLD,
     FILTER,
 ]

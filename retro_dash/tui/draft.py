@@ -35,13 +35,14 @@ class Checked(NamedTuple):
     can_start: bool
 
 
-def new_training(hub: HubClient, filter_text: str = "") -> Draft:
-    """Imitation of the episodes of a filter, to change."""
+def new_training(hub: HubClient, filter_text: str = "", dataset: str = "") -> Draft:
+    """Imitation of the episodes of a filter, or of a frozen dataset, to change."""
     schema = hub.train_schema()
     config = {"kind": "train", "model": schema["model"], "train": {"method": "sft", "preset": "fixed"}}
     file = hub.check_training(config, "id:none")["toml"]
     hint = f"# method: {', '.join(schema['methods'])}. preset: {', '.join(schema['presets'])}."
-    return Draft("", f"{hint}\n{HINT}\n{file}{_data({'filter': filter_text or SOLVED})}")
+    data = {"dataset": dataset} if dataset else {"filter": filter_text or SOLVED}
+    return Draft("", f"{hint}\n{HINT}\n{file}{_data(data)}")
 
 
 def like_run(hub: HubClient, run_id: str) -> Draft:

@@ -15,6 +15,8 @@ from retro_dash.tui.text import clean
 
 SHORT = frozenset({"action", "epochs"})
 """Fields of one line, with which the editing ends."""
+TALL = frozenset({"settings", "tags"})
+"""Fields of many lines, for which a narrow terminal makes room."""
 
 
 class Area(TextArea):
@@ -70,14 +72,16 @@ class Editor(Vertical):
         areas = []
         for name, text in fields.items():
             areas.append(Area(text, name, sends=name in SHORT))
-            areas[-1].set_class(name == "settings", "tall")
+            areas[-1].set_class(name in TALL, "tall")
             await place.mount(Static(name.capitalize(), markup=False, classes="label"), areas[-1])
             areas[-1].move_cursor(areas[-1].document.end)
         self.display = True
+        self.screen.set_class(not TALL.isdisjoint(fields), "writing")
         areas[-1].focus()
 
     def close(self) -> None:
         self.display = False
+        self.screen.remove_class("writing")
         self.purpose = ""
 
     def action_send(self) -> None:

@@ -9,16 +9,24 @@ from urllib.parse import urlencode
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
-from retro_dash.tui.board import Board
+from retro_dash.tui.board import Block, Board, Line
 from retro_dash.tui.columns import columns_for, episode_head, side_by_side, whole_episode
 from retro_dash.tui.reading import SCROLL, UNFOLD, Reading
 from retro_dash.tui.turns import parse_turn_key, turn_key
+from retro_dash.tui.world import hanging
+from retro_dash.tui.worlds import world
 
 if TYPE_CHECKING:
     from retro_dash.tui.episodes import EpisodesPlace
+
+WORLD_WIDTH = 38
+"""Cells of the panel, as in `app.tcss`."""
+NO_VIEW = "The environment showed nothing beside this turn."
 
 
 class EpisodeScreen(Reading):
@@ -35,6 +43,7 @@ class EpisodeScreen(Reading):
         Binding("tab", "trial(1)", "Trial", key_display="tab"),
         Binding("shift+tab", "trial(-1)", "Previous trial", show=False),
         Binding("D", "divergence", "First difference", show=False),
+        Binding("w", "world", "World", tooltip="What the environment showed after the marked turn", show=False),
         UNFOLD,
         Binding("y", "copy", "Copy"),
         Binding("W", "write", "Write Markdown to a file", show=False),
@@ -53,9 +62,11 @@ class EpisodeScreen(Reading):
 
     def compose_middle(self) -> ComposeResult:
         yield Static(id="episode-head", markup=False)
-        board = Board(id="trials")
-        board.follows = False
-        yield board
+        with Horizontal(id="trials-and-world"):
+            for name in ("trials", "beside"):
+                board = Board(id=name)
+                board.follows = False
+                yield board
 
     def on_mount(self) -> None:
         self.rest()
@@ -102,11 +113,24 @@ class EpisodeScreen(Reading):
         self.query_one("#episode-head", Static).update(episode_head(episode))
         columns = self._columns()
         rows = side_by_side(episode, self.alignment, columns, self.unfolded)
-        self.query_one(Board).show(rows, [1] * max(1, len(columns)))
+        self.query_one("#trials", Board).show(rows, [1] * max(1, len(columns)))
+        self._show_world(episode)
         self.show_where()
 
+    def _show_world(self, episode: dict[str, Any]) -> None:
+        """As it was after the marked turn, or before the first."""
+        index, turn = self.focus_turn
+        trial: dict[str, Any] = next((one for one in episode["trials"] if one["index"] == index), {"turns": []})
+        views = [one.get("view") for one in (trial, *trial["turns"])]
+        view = views[turn] if turn < len(views) else None
+        shown = world(episode["task"]["env"], view) if view else Content.styled(NO_VIEW, "$dim")
+        where = f"World after turn {turn} of trial {index}" if turn else f"World before trial {index}"
+        lines = (Line(Content.styled(where, "bold")), Line(Content("")), *hanging(shown))
+        self.query_one("#beside", Board).show([((Block("beside", lines),),)])
+
     def _columns(self) -> list[int]:
-        return columns_for(self.episode, self.size.width, self.focus_turn[0]) if self.episode else []
+        room = self.size.width - (WORLD_WIDTH if self.has_class("with-world") else 0)
+        return columns_for(self.episode, room, self.focus_turn[0]) if self.episode else []
 
     # Keys
 
@@ -126,6 +150,10 @@ class EpisodeScreen(Reading):
             at = indices.index(self.focus_turn[0]) if self.focus_turn[0] in indices else 0
             self.go_to(indices[(at + by) % len(indices)], max(1, self.focus_turn[1]))
 
+    def action_world(self) -> None:
+        self.toggle_class("with-world")
+        self.call_after_refresh(self.show)
+
     def action_divergence(self) -> None:
         """To the first turn of the marked trial (or of any) that is not as in the trial before."""
         found = [one for one in self.alignment.get("divergences", []) if one["turn"] is not None]
@@ -144,7 +172,9 @@ class EpisodeScreen(Reading):
         self.focus_turn = (trial, min(turn, len(found["turns"])))
         if columns != self._columns():
             self.show()
-        self.query_one(Board).select(turn_key(*self.focus_turn))
+        self.query_one("#trials", Board).select(turn_key(*self.focus_turn))
+        if self.episode:
+            self._show_world(self.episode)
         self.show_where()
 
     @on(Board.Chosen)
@@ -176,11 +206,7 @@ class EpisodeScreen(Reading):
     async def action_write(self) -> None:
         text = await self._markdown()
         if text is not None:
-            try:
-                path = self.dash.write_file(f"{self.episode_id}.md", text)
-                self.dash.say(f"✓ Written to {path}")
-            except OSError as error:
-                self.tell(f"Could not write the file: {error.strerror}. Start the terminal in a folder of yours.")
+            self.write(f"{self.episode_id}.md", text)
 
     async def _markdown(self) -> str | None:
         episode_id = self.episode_id

@@ -13,6 +13,7 @@ from retro_dash.tui.editor import Editor
 from retro_dash.tui.parts import WHOLE, Part, beside, parts_of, written
 from retro_dash.tui.reading import Reading
 from retro_dash.tui.statements import Statements, new_id
+from retro_dash.tui.tags import parse_tags, tag_lines
 
 
 class Labelling(Reading):
@@ -103,6 +104,9 @@ class Labelling(Reading):
     @on(Editor.Sent)
     def edited(self, event: Editor.Sent) -> None:
         self.rest()
+        if event.purpose.startswith("tags "):
+            self._save_tags(int(event.purpose.split()[1]), event.whole["tags"])
+            return
         if event.purpose != f"{event.purpose.split()[0]} {self.part.key}":
             return  # The item was changed while somebody wrote, by an undo elsewhere.
         if event.purpose.startswith("note"):
@@ -152,11 +156,34 @@ class Labelling(Reading):
     @work(exclusive=True, group="who")
     async def learn_who_and_tags(self) -> None:
         try:
-            me, tags = await self.dash.ask(lambda hub: (hub.me(), hub.tags()))
+            me, tagset = await self.dash.ask(lambda hub: (hub.me(), hub.tagset()))
         except RetroDashError as error:
             self.log.warning(str(error))
             return
-        self.tags = tag_keys(tags)
+        self.tags = tag_keys(tagset["tags"])
         if not me["is_owner"]:
             self.said.annotator = str(me["name"])
         self.show()
+
+    @work(exclusive=True, group="tags")
+    async def action_tags(self) -> None:
+        with self.telling():
+            tagset = await self.dash.ask(lambda hub: hub.tagset())
+            await self._edit_tags(int(tagset["version"]), tag_lines(tagset["tags"]))
+
+    async def _edit_tags(self, version: int, text: str) -> None:
+        title = f"✎ Tags: key | name | meaning. Ctrl+S saves version {version + 1}, Esc leaves them."
+        await self.query_one(Editor).edit(f"tags {version}", title, {"tags": text})
+
+    @work(exclusive=True, group="tags")
+    async def _save_tags(self, version: int, text: str) -> None:
+        try:
+            tags = parse_tags(text)
+            saved = await self.dash.ask(lambda hub: hub.replace_tagset(version, tags))
+        except RetroDashError as error:
+            await self._edit_tags(version, text)
+            self.tell(error)
+            return
+        self.tell("")
+        self.dash.say(f"✓ Tag set saved as version {saved['version']}. Labels keep tags that are no longer in it.")
+        self.learn_who_and_tags()

@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import Click
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Footer, Input, Static, TextArea
 
 from data.errors import RetroDashError
 from retro_dash.client import HubLost
@@ -82,6 +82,13 @@ class Place(Screen[None]):
         """Give the focus back to where letters are keys."""
         self.query(self.RESTS_ON).first().focus()
 
+    def set_empty(self, is_empty: bool) -> None:
+        """Hide what an empty place has no use for; what comes back gets the focus that it lost."""
+        was_empty = self.has_class("empty")
+        self.set_class(is_empty, "empty")
+        if was_empty and not is_empty and not isinstance(self.focused, Input | TextArea):
+            self.call_after_refresh(self.rest)
+
     @on(Editor.Left)
     def editor_left(self) -> None:
         self.rest()
@@ -134,6 +141,13 @@ class Place(Screen[None]):
                 self.tell(error)
         except RetroDashError as error:
             self.tell(error)
+
+    def write(self, name: str, text: str) -> None:
+        """A file in the folder that the terminal is in, and where it is."""
+        try:
+            self.dash.say(f"✓ Written to {self.dash.write_file(name, text)}")
+        except OSError as error:
+            self.tell(f"Could not write the file: {error.strerror}. Start the terminal in a folder of yours.")
 
     def tell(self, text: object, who: str = "failure") -> None:
         """Say something under the middle; an empty text takes it away."""

@@ -40,6 +40,7 @@ class ResultsPlace(Place):
         Binding("f", "flips", "Flips", tooltip="The tasks that changed; Enter puts both episodes side by side"),
         Binding("m", "measure", "Measure", tooltip="Reward or success"),
         Binding("y", "copy", "Copy", tooltip="The sentence and the table"),
+        Binding("W", "write", "Write the sentence and the table to a file", show=False),
         Binding("v", "episodes", "Episodes", tooltip="Its episodes"),
         Binding("g", "refresh", "Load again", show=False),
         Binding("escape", "leave", "Back to the list", show=False),
@@ -189,10 +190,16 @@ class ResultsPlace(Place):
 
     def action_copy(self) -> None:
         if self.report is not None:
-            measure = self.measure or self.report["measure"]
-            words = table(self.report, measure, WHOLE_TABLE).plain
-            self.app.copy_to_clipboard(f"{headline(self.report)}\n\n{words}\n")
-            self.dash.say("✓ The table is in the clipboard (where the terminal allows OSC 52).")
+            self.app.copy_to_clipboard(self._words(self.report))
+            self.dash.say("✓ The table is in the clipboard (where the terminal allows OSC 52; W writes a file).")
+
+    def action_write(self) -> None:
+        if self.report is not None:
+            self.write(f"{self.evaluations.chosen}.txt", self._words(self.report))
+
+    def _words(self, report: dict[str, Any]) -> str:
+        """The sentence and the whole table."""
+        return f"{headline(report)}\n\n{table(report, self.measure or report['measure'], WHOLE_TABLE).plain}\n"
 
     def action_refresh(self) -> None:
         self.load()

@@ -143,7 +143,7 @@ class ReviewScreen(Reading):
         agreement, ink = self.found.agreement, self.dash.ink
         lines = [numbers(agreement, self.size.width), *people(self.found)]
         self.query_one("#numbers", Static).update(Content("\n").join(lines))
-        self.set_class(not self.disputes, "empty")
+        self.set_empty(not self.disputes)
         width = max(20, (self.size.width if self.has_class("-narrow") else self.size.width // 2) - 40)
         columns = [("Part", 26), ("They say", width), ("Decided", 10)]
         name = agreement["name"]

@@ -115,7 +115,7 @@ class ServingPlace(Place):
         engine = seen.status["engine"]
         self.query_one("#engine", Static).update(engine_words(engine))
         self.query_one("#memory", Static).update(memory_words(engine, seen.machine, seen.runs))
-        self.set_class(not seen.rows, "empty")
+        self.set_empty(not seen.rows)
         columns = [("Served", 11), ("Adapter", 34), ("Role", 10), ("Age", 6)]
         if not self.has_class("-narrow"):
             columns[3:3] = [("Base model", 26), ("Newest score", max(16, self.size.width - 102))]

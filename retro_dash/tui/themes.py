@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container
+
 from textual.theme import Theme
 
 DARK = {
@@ -71,3 +74,11 @@ def hues(theme: Theme) -> dict[str, str]:
     if theme.name.startswith("ansi"):
         return ANSI
     return DARK if theme.dark else LIGHT
+
+
+def first_theme(color_system: str | None, known: Container[str]) -> str:
+    """The theme of `TEXTUAL_THEME`, as everywhere in Textual; else ours, or with 16 colours those of the terminal."""
+    wanted = os.environ.get("TEXTUAL_THEME", "")
+    if wanted in known:
+        return wanted
+    return RETRO_DARK.name if color_system in ("256", "truecolor") else "ansi-dark"

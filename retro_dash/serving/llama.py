@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from retro_dash.serving.attention import KEYS, SequenceStep, multiple
 from retro_dash.serving.cascade import Group, GroupStep
 from retro_dash.serving.linear import Linear
 
-_BLOCK = 128
-"""Query rows that attention takes at once."""
 _FEW, _STEP_OF_FEW, _STEP = 64, 8, 32
 """Rows are padded to a multiple: the CPU compiles its kernels for each number of rows, a millisecond a matrix."""
 SUPPORTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
@@ -43,15 +42,6 @@ class Chunk:
     @property
     def end(self) -> int:
         return self.start + len(self.token_ids)
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Rows `first ... last` of the packed batch that belong to a chunk."""
-
-    chunk: Chunk
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -90,8 +80,8 @@ class Llama:
         self.sin = (angles.sin() * scaling).repeat(1, 2).to(self.device, self.dtype)
 
     def new_kv(self, capacity: int, source: Tensor | None = None, tokens: int = 0) -> Tensor:
-        """A buffer for `capacity` tokens that starts with the first `tokens` of `source`."""
-        shape = (len(self.layers), 2, self.kv_heads, capacity, self.head_size)
+        """A buffer for at least `capacity` tokens that starts with the first `tokens` of `source`."""
+        shape = (len(self.layers), 2, self.kv_heads, multiple(capacity, KEYS), self.head_size)
         kv = torch.empty(shape, dtype=self.dtype, device=self.device)
         if source is not None:
             kv[..., :tokens, :] = source[..., :tokens, :]
@@ -102,14 +92,14 @@ class Llama:
         """Writes the chunks' keys and values; returns float32 logits (wanted rows of all chunks, vocabulary)."""
         ids = self._padded([token for chunk in chunks for token in chunk.token_ids])
         positions = self._padded([p for chunk in chunks for p in range(chunk.start, chunk.end)])
-        spans, steps = self._plan(chunks, groups)
+        alone, steps = self._plan(chunks, groups)
         cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         x = functional.embedding(ids, self.embedding)
         written = []
         for number, layer in enumerate(self.layers):
             h = functional.rms_norm(x, x.shape[-1:], layer.input_norm, self.eps)
             q, kv = self._queries_and_keys(layer, h, cos, sin)
-            x = x + layer.output(self._attend(number, q, kv, spans, steps))
+            x = x + layer.output(self._attend(number, q, kv, alone, steps))
             h = functional.rms_norm(x, x.shape[-1:], layer.mlp_norm, self.eps)
             gate, up = layer.gate_up(h).chunk(2, dim=-1)
             x = x + layer.down(functional.silu(gate).mul_(up))
@@ -122,7 +112,7 @@ class Llama:
     def _padded(self, rows: Sequence[int]) -> Tensor:
         """One row in, one row out: what is computed for the rows that are added is never looked at."""
         step = _STEP_OF_FEW if len(rows) <= _FEW else _STEP
-        missing = -len(rows) % step if len(rows) > 1 and self.device.type == "cpu" else 0
+        missing = multiple(len(rows), step) - len(rows) if len(rows) > 1 and self.device.type == "cpu" else 0
         return torch.tensor([*rows, *[0] * missing], device=self.device)
 
     def _queries_and_keys(self, layer: _Layer, h: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,28 +125,29 @@ class Llama:
         return _rotate(q, cos, sin).mul_(self.head_size**-0.5), torch.stack([_rotate(k, cos, sin), v], dim=1)
 
     def _attend(
-        self, number: int, q: Tensor, kv: Tensor, spans: Sequence[_Span], steps: Sequence[GroupStep]
+        self, number: int, q: Tensor, kv: Tensor, alone: Sequence[SequenceStep], steps: Sequence[GroupStep]
     ) -> Tensor:
         out = torch.zeros_like(q, memory_format=torch.contiguous_format)
-        for span in spans:
-            buffer = span.chunk.kv[number]
-            buffer[:, :, span.chunk.start : span.chunk.end] = kv[span.first : span.last].permute(1, 2, 0, 3)
-            keys, values = buffer[:, :, : span.chunk.end]
-            attend(q[span.first : span.last], keys, values, out[span.first : span.last])
+        for sequence in alone:
+            sequence.attend(number, q, kv, out)
         for step in steps:
             out[step.rows] = step.attend(number, q, kv)
         return out.view(len(q), -1)
 
-    def _plan(self, chunks: Sequence[Chunk], groups: Sequence[Group]) -> tuple[list[_Span], list[GroupStep]]:
+    def _plan(self, chunks: Sequence[Chunk], groups: Sequence[Group]) -> tuple[list[SequenceStep], list[GroupStep]]:
         grouped = {member for group in groups for member in group.members}
         firsts = [0, *accumulate(len(chunk.token_ids) for chunk in chunks)]
-        spans = [_Span(chunk, firsts[i], firsts[i + 1]) for i, chunk in enumerate(chunks) if i not in grouped]
+        alone = [
+            SequenceStep(chunk.kv, chunk.start, len(chunk.token_ids), firsts[i])
+            for i, chunk in enumerate(chunks)
+            if i not in grouped
+        ]
         steps = []
         for group in groups:
             members = [chunks[i] for i in group.members]
             rows, starts = [firsts[i] for i in group.members], [chunk.start for chunk in members]
             steps.append(GroupStep(group, rows, starts, [chunk.kv for chunk in members]))
-        return spans, steps
+        return alone, steps
 
     def _keep(
         self, chunks: Sequence[Chunk], groups: Sequence[Group], steps: Sequence[GroupStep], written: Sequence[Tensor]
@@ -166,36 +157,6 @@ class Llama:
             fresh = torch.stack([kv[step.rows] for kv in written])
             for i, member in enumerate(group.members):
                 chunks[member].kv[..., chunks[member].start, :] = fresh[:, i]
-
-
-def attend(q: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
-    """Causal attention of a sequence's newest tokens, written to `out`. Queries are scaled already.
-
-    `q` and `out` are (tokens, heads, head size), `keys` and `values` (kv heads, all tokens, head size). Many tokens
-    go in blocks whose scores stay in the processor's cache and which look at no key after them: on a CPU less than
-    half the time of `scaled_dot_product_attention` in bf16.
-    """
-    tokens, _, head_size = q.shape
-    kv_heads, known, _ = keys.shape
-    grouped = q.view(tokens, kv_heads, -1, head_size).permute(1, 2, 0, 3)
-    mixed = out.view(tokens, kv_heads, -1, head_size).permute(1, 2, 0, 3)
-    if tokens == 1:
-        one = functional.scaled_dot_product_attention(
-            grouped.squeeze(2).unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), scale=1.0
-        )
-        mixed.copy_(one[0].unsqueeze(2))
-        return
-    for first in range(0, tokens, _BLOCK):
-        last = min(first + _BLOCK, tokens)
-        rows, seen = last - first, known - tokens + last
-        future = torch.full((rows, rows), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)
-        for head in range(kv_heads):
-            # One head at a time: its keys lie together, so that the products read them in place.
-            mine = grouped[head, :, first:last].reshape(-1, head_size)
-            scores = torch.mm(mine, keys[head, :seen].t())
-            scores.view(-1, rows, seen)[..., seen - rows :].add_(future)
-            part = torch.mm(scores.softmax(dim=-1), values[head, :seen])
-            mixed[head, :, first:last] = part.view(-1, rows, head_size)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 
 class Noun(BaseModel):
@@ -75,6 +75,12 @@ class Completion(Noun):
     """Log-probability of each sampled token under the distribution it was sampled from (temperature 1 scale)."""
     temperature: float = 0.0
     seconds: float = 0.0
+
+    @field_validator("text")
+    @classmethod
+    def _is_unicode(cls, text: str) -> str:
+        """A server's JSON may hold half of a character pair (`\\ud800`), which nothing can store."""
+        return text.encode("utf-8", "replace").decode()
 
 
 class Turn(Noun):

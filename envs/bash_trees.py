@@ -265,6 +265,6 @@ def parents(path: str) -> list[str]:
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}" if where else str(first["msg"])
+        where, said = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        return f"{where}: {said}" if where else said
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -102,7 +102,10 @@ def replay_file(
     known = {trial.env: _option_names(trial.env) for trial in recorded}
     for name in asked:
         if known and not any(name in names for names in known.values()):
-            raise BadInput(f"{' and '.join(sorted(known))} have no option {name!r}. Leave it out, or correct it.")
+            there = ", ".join(sorted({one for names in known.values() for one in names}))
+            raise BadInput(
+                f"What is played here ({', '.join(sorted(known))}) has no option {name!r}. Known: {there}."
+            )
 
     def opener(trial: RecordedTrial) -> OpenEnvironment:
         mine = {name: value for name, value in asked.items() if name in known[trial.env]}

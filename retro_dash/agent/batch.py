@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 
-from data.errors import BadFile, EngineError, EnvironmentCrashed
+from data.errors import BadFile, BadInput, EngineError, EnvironmentCrashed, Refused, Unavailable
 from data.events import EpisodeStarted, Event, EventBody
 from data.types import Episode, EpisodeState, Strategy, Task
 from envs.base import Environment, EnvironmentKind, Options
@@ -89,13 +89,20 @@ def play_many(
 
 
 def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episode:
-    """Run the episode; what breaks is recorded on it instead of raised."""
+    """Run the episode; what breaks is recorded on it instead of raised.
+
+    What would break every other one too is raised (Unavailable, Refused, BadInput but for BadFile: a task may name what
+    is not there any more); the episode ends as stopped, so that it is played again when its run goes on.
+    """
     try:
         player.run_episode(should_stop)
         if not player.is_over:
             player.stop()
     except (EngineError, EnvironmentCrashed, BadFile) as error:  # BadFile: the task names what is not there any more.
         player.give_up(error)
+    except (BadInput, Refused, Unavailable):
+        player.stop()
+        raise
     finally:
         player.close()
     return player.episode

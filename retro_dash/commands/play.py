@@ -123,7 +123,8 @@ def _play(
 
 def _line(episode: Episode) -> str:
     trials = "  ".join(
-        f"{'✓' if trial.success else '✕'} {trial.reward:g} in {len(trial.turns)} turns ({trial.stop_reason})"
+        f"{'✓' if trial.success else '✕'} {trial.reward:g} in {len(trial.turns)} turns "
+        f"({trial.error or trial.stop_reason})"
         for trial in episode.trials
     )
     return f"{episode.id}  {episode.task.id}  {trials}"

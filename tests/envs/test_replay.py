@@ -151,7 +151,7 @@ def test_what_an_episode_names_and_is_not_here_is_a_note_and_can_be_named_anew(t
 
 
 def test_an_option_that_no_environment_of_the_file_has_is_refused(episode: Episode, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="hotpotqa have no option 'database'"):
+    with pytest.raises(BadInput, match=r"\(hotpotqa\) has no option 'database'. Known: dialect, reward"):
         replay_file(exported(tmp_path, episode), options={"database": "zoo.sql"})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from data.episodes import apply
-from data.errors import BadFile, BadInput, EngineError, EnvironmentCrashed, Refused, StorageError
+from data.errors import BadFile, BadInput, EngineError, EnvironmentCrashed, Refused, StorageError, Unavailable
 from data.events import EventBody
 from data.types import Completion, Episode, EpisodeState, StopReason, Strategy, Task
 from envs import environment_kind
@@ -297,6 +297,24 @@ def test_a_task_whose_files_are_gone_ends_its_own_episode_of_a_batch():
 
 def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
     recorder = Recorder()
+def test_what_no_other_episode_could_do_either_ends_the_batch_and_leaves_the_episode_to_be_played_again():
+    def unreachable(task, options):
+        raise Unavailable("No server answers.")
+
+    player = player_of(ScriptedPolicy([WRONG]), Recorder(), trial_limit=2)
+    player = Player(player.episode, KIND, unreachable, ScriptedPolicy([WRONG]), DeadEngine(), Recorder())
+    with pytest.raises(Unavailable, match="No server answers"):
+        play_to_end(player)
+    assert (player.episode.state, player.episode.trials) == (EpisodeState.STOPPED, ())
+
+
+def test_half_of_a_character_pair_in_a_reply_becomes_something_that_can_be_stored():
+    episode = player_of(["Thought: \ud800\nAction: Search[\udfff]"], Recorder(), trial_limit=1).run_episode()
+    turn = episode.trials[0].turns[0]
+    assert (turn.thought, turn.action) == ("?", "Search[?]")
+    assert episode.model_dump_json()
+
+
     player = Player(
         episode_of(question(), trial_limit=2), KIND, KIND.open, ScriptedPolicy([WRONG]), DeadEngine(), recorder
     )

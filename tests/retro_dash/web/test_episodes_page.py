@@ -140,14 +140,14 @@ def test_replay_says_whether_the_trace_is_reproducible(open_page: OpenPage) -> N
 
 def test_the_world_beside_the_trials_is_the_one_after_the_turn(open_page: OpenPage) -> None:
     page = open_page("/episodes?episode=ep-kitchen&trial=2&turn=2")
-    world = page.locator(".beside")
-    expect(world.locator("summary")).to_contain_text("after turn 2 of trial 2")
-    world.locator("summary").click()
+    world, head = page.locator(".beside"), page.locator(".beside > summary")
+    expect(head).to_contain_text("after turn 2 of trial 2")
+    head.click()
     expect(world.locator(".carrying")).to_contain_text("apple 1")
     world.get_by_text("‹ Turn").click()
     expect(world.locator(".carrying")).to_contain_text("nothing")
     expect(world.locator(".place.current .name")).to_have_text("shelf 1")
-    expect(world.locator("summary")).to_contain_text("after turn 1 of trial 2")
+    expect(head).to_contain_text("after turn 1 of trial 2")
     for _ in range(3):
         page.keyboard.press("l")
     expect(world).to_contain_text("The environment showed nothing beside this turn.")

@@ -55,7 +55,7 @@ export const id = encodeURIComponent;
 const EVENTS = ["message", "token", "state", "reset", "turn", "trial_started", "trial_finished", "reflection", "finished"];
 
 /**
- * Events after a cursor. Closed while the page is hidden, opened again from the last cursor when it is seen.
+ * Events after a cursor, from now on when it is null. Closed while the page is hidden, opened again from the last cursor when it is seen.
  * `onEvent(data, cursor)` for each, `onState("live"|"lost")` for the line. Returns a function that ends it.
  */
 export function follow(path, cursor, onEvent, onState) {
@@ -64,7 +64,7 @@ export function follow(path, cursor, onEvent, onState) {
   let timer = 0;
   const open = () => {
     if (ended || source || document.hidden) return;
-    source = new EventSource(`${BASE}${path}?cursor=${cursor}`);
+    source = new EventSource(BASE + path + query({ cursor }));
     source.onopen = () => onState("live");
     const hear = (message) => {
       if (message.lastEventId) cursor = Number(message.lastEventId);

@@ -1,6 +1,6 @@
 // What an annotator says of the item on the desk: said, taken back, undone, done again, decided, sent until the hub has it.
 
-import { post } from "./api.js";
+import { follow, get, post } from "./api.js";
 import { store } from "./dom.js";
 import { nameOf } from "./parts.js";
 import { openSteps, readLedger } from "./ledger.js";
@@ -68,6 +68,21 @@ export function openLabelling({ desk, onChanged, onState, goTo, tell, say: read 
     if (labels.some((label) => isHere(label.target.episode_id))) onChanged();
     if (!outbox.size) desk.queue.refill();
   }
+
+  /** Somebody said something, here or elsewhere: in the terminal, in another browser. */
+  async function hear(episodeId) {
+    if (!isHere(episodeId)) return desk.queue?.forget(episodeId);
+    const { item } = desk;
+    const stored = await get("/labels", { episode: episodeId, history: true }).catch(() => []);
+    const known = new Set(item.labels.map((label) => label.id));
+    if (stored.every((label) => known.has(label.id))) return;
+    const ids = new Set(stored.map((label) => label.id));
+    item.labels.splice(0, Infinity, ...stored, ...item.labels.filter((label) => !ids.has(label.id)));
+    noteVerdict(item);
+    onChanged();
+  }
+  follow("/events", null, (event) => event.kind === "label_made" && hear(event.episode_id), () => {});
+  document.addEventListener("visibilitychange", () => !document.hidden && desk.item && hear(desk.item.episode.id));
 
   async function onRefused(request, problem) {
     steps.forget(request.id);

@@ -1,11 +1,12 @@
 // The table of episodes: filtered, sorted and paged by the hub, 50 rows at a time.
 
-import { get } from "./api.js";
+import { follow, get } from "./api.js";
 import { age, button, fill, h, keyed, number, plural, setEnabled, setText, sign, signed, store } from "./dom.js";
 import { filterLine } from "./filter.js";
 
 const PAGE = 50;
 const REFRESH_MS = 4000;
+const LABEL_MS = 200;
 const COLUMNS = [
   { key: "state", label: "Outcome" }, { key: "env", label: "Env" }, { key: "task", label: "Task" }, { key: "trials", label: "Trials" },
   { key: "gain", label: "Best gain", title: "The most that the reward rose after one reflection" }, { key: "planner", label: "Planner" }, { key: "reflector", label: "Reflector" },
@@ -95,7 +96,7 @@ export function drawList(element, { onOpen, onQuery }) {
 
   function showRows() {
     if (!body.__byKey) fill(body);
-    keyed(body, rows, (row) => `${row.id} ${row.state} ${row.trials.length} ${row.best_gain} ${row.turn_count ?? row.turns}`, (row) => rowElement(row, select, onOpen), (item, row) => {
+    keyed(body, rows, (row) => `${row.id} ${row.state} ${row.trials.length} ${row.best_gain} ${row.turn_count ?? row.turns} ${JSON.stringify(row.labels)}`, (row) => rowElement(row, select, onOpen), (item, row) => {
       item.querySelector("time").textContent = age(row.created_at);
     });
     const from = query.page * PAGE;
@@ -119,7 +120,7 @@ export function drawList(element, { onOpen, onQuery }) {
 
   // Rows on the screen stay true; new episodes are announced, not pushed in under the eyes.
   async function refresh() {
-    if (document.hidden || element.hidden || !rows.some((row) => row.state === "running")) return;
+    if (document.hidden || !rows.length) return;
     const { filter, sort, page } = query;
     const mine = asked;
     const now = await get("/episodes", { filter, sort, limit: PAGE, offset: page * PAGE }).catch(() => null);
@@ -130,7 +131,18 @@ export function drawList(element, { onOpen, onQuery }) {
     const more = now.total - total;
     if (more > 0) fill(status, status.textContent, " · ", button(`${plural(more, "new episode")}`, () => show(query), { class: "link" }));
   }
-  setInterval(refresh, REFRESH_MS);
+  setInterval(() => !element.hidden && rows.some((row) => row.state === "running") && refresh(), REFRESH_MS);
+
+  // What somebody says of a row, in the terminal for example, stands in it at once.
+  let soon = 0;
+  follow("/events", null, ({ kind, episode_id: labelled }) => {
+    if (kind !== "label_made" || !rows.some((row) => row.id === labelled)) return;
+    soon ||= setTimeout(() => {
+      soon = 0;
+      refresh();
+    }, LABEL_MS);
+  }, () => {});
+  document.addEventListener("visibilitychange", refresh);
 
   function select(id) {
     selected = id;

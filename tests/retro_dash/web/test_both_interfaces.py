@@ -111,7 +111,7 @@ def test_a_label_of_one_is_on_the_other(
     event = Event(run_id="run-play", seq=0, at=episode.created_at, body=EpisodeStarted(episode=episode))
     with hub.api() as api:
         api.post("/events", json=[event.model_dump(mode="json")]).raise_for_status()
-    table = open_page(address.removeprefix(hub.url), base=hub.url)
+    table = open_page(address.removeprefix(hub.url), base=hub.url, expects="ERR_")
     table.goto(f"{hub.url}/episodes")
     table.wait_for_selector(f"tr[data-id={episode.id}]")
     page = table.context.new_page()

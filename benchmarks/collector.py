@@ -29,9 +29,12 @@ from data.types import Strategy, Task
 from envs import environment_kind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.batch import BatchPlan, play_many
+from retro_dash.agent.engine_policy import EnginePolicy
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.policy import EnginePolicy, OnText, Policy, SampledTokens, Sampling, ShouldStop
+from retro_dash.agent.policy import OnText, Policy, ShouldStop
 from retro_dash.agent.prompts import Message
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.token_server import SampledTokens
 from retro_dash.serving.process import EMBEDDED_ENVIRONMENT
 from retro_dash.serving.server import TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch

@@ -12,12 +12,12 @@ from pydantic import JsonValue
 
 from data.formats.chat import Conversation
 from data.formats.entry import Entry
-from data.types import Episode, Reflection, StopReason, Trial, Turn
+from data.types import Episode, Reflection, StopReason, Trial
 from envs import ENVIRONMENTS, environment_kind
+from retro_dash.agent.briefing import brief_reflector, recorded_messages
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.memory import memory, trial_messages
-from retro_dash.agent.prompts import Message, as_text, reflector_messages
-from retro_dash.agent.reply import format_reply
+from retro_dash.agent.prompts import Message
+from retro_dash.agent.reply import reply_text
 from retro_dash.training_view import Final, final_values, training_view
 
 Pairs = tuple[tuple[str, str], ...]
@@ -132,26 +132,17 @@ def step_reward(final: Final, trial: int, turn: int) -> int | None:
     return -1 if turn == first else 1
 
 
-def reply_text(turn: Turn) -> str:
-    """The turn as the policy is to write it."""
-    return turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
-
-
 def _planner_prompt(episode: Episode, trial: Trial, limits: Limits) -> Pairs:
-    """The prompt's messages; a recorded prompt that ours do not reproduce is used whole."""
     if episode.task.env not in ENVIRONMENTS:
         return (("user", trial.prompt or trial.opening or episode.task.instruction),)
-    messages = trial_messages(episode, environment_kind(episode.task.env), trial, limits)
-    is_same = not trial.prompt or as_text(messages) == trial.prompt
-    return _pairs(messages) if is_same else (("user", trial.prompt),)
+    return _pairs(recorded_messages(episode, environment_kind(episode.task.env), trial, limits))
 
 
 def _reflector_prompt(episode: Episode, reflection: Reflection, limits: Limits) -> Pairs:
     trial = next(t for t in episode.trials if t.index == reflection.after_trial)
     if episode.task.env not in ENVIRONMENTS or not trial.turns:
         return (("user", reflection.prompt or trial.opening or episode.task.instruction),)
-    earlier = memory(episode, environment_kind(episode.task.env), trial.index)
-    return _pairs(reflector_messages(episode.task, trial, earlier, limits.reflector_characters))
+    return _pairs(brief_reflector(episode, environment_kind(episode.task.env), trial, limits).messages)
 
 
 def _pairs(messages: Sequence[Message]) -> Pairs:

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import BadInput, EngineError, Refused, RetroDashError, Unavailable
 from data.types import Noun, Trial
+from retro_dash.agent.briefing import Briefing
 from retro_dash.agent.policies import ModelServer
-from retro_dash.agent.policy import Briefing, Policy, Sampling
+from retro_dash.agent.policy import Policy
+from retro_dash.agent.sampling import Sampling
 from retro_dash.curation import Curation
 from retro_dash.judgement import CHARACTERS, Judgement, Matter, judged_by
 from retro_dash.serving.engine import connect_engine

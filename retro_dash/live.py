@@ -18,8 +18,8 @@ from data.episodes import reflection_after
 from data.errors import EngineError, Refused, RetroDashError
 from data.events import EventBody
 from data.types import Episode, StopReason, Strategy
+from retro_dash.agent.briefing import memory
 from retro_dash.agent.limits import sampled_tokens, turn_limit
-from retro_dash.agent.memory import memory
 from retro_dash.agent.reply import Reply
 from retro_dash.agent.rollout import Player
 from retro_dash.present import page_episode

@@ -8,12 +8,14 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 
 from data.errors import TrainingError
-from retro_dash.agent.policy import OnText, SampledTokens, Sampling, ShouldStop
+from retro_dash.agent.policy import OnText, ShouldStop
 from retro_dash.agent.prompts import Message
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.token_server import SampledTokens
 
 
 class LocalTokenizer:
-    """A model folder's tokenizer and chat template, asked in the words of `agent.policy.TokenServer`."""
+    """A model folder's tokenizer and chat template, asked in the words of `agent.token_server.TokenServer`."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -18,8 +18,8 @@ from envs.base import EnvironmentKind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.fork import fork_episode
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.policies import EXPERT, ModelServer, Role, make_policy
-from retro_dash.agent.policy import AbsentPolicy, Policy
+from retro_dash.agent.policies import EXPERT, AbsentPolicy, ModelServer, Role, make_policy
+from retro_dash.agent.policy import Policy
 from retro_dash.agent.rollout import Player
 from retro_dash.ids import new_id
 from retro_dash.library import allowed_options, find_task, refuse_unavailable

@@ -98,7 +98,7 @@ def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episod
         player.run_episode(should_stop)
         if not player.is_over:
             player.stop()
-    except (EngineError, EnvironmentCrashed, BadFile) as error:  # BadFile: the task names what is not there any more.
+    except (EngineError, EnvironmentCrashed, BadFile) as error:
         player.give_up(error)
     except (BadInput, Refused, Unavailable):
         player.stop()

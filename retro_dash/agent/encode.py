@@ -9,11 +9,10 @@ from __future__ import annotations
 from data.errors import TrainingError
 from data.types import Episode, Reflection, Trial, Turn
 from envs.base import EnvironmentKind
+from retro_dash.agent.briefing import brief_reflector, recorded_messages
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.memory import memory, trial_messages
-from retro_dash.agent.policy import ChatGlue, TokenServer, find_glue
-from retro_dash.agent.prompts import Message, as_text, reflector_messages
-from retro_dash.agent.reply import format_reply
+from retro_dash.agent.reply import reply_text
+from retro_dash.agent.token_server import ChatGlue, TokenServer, find_glue
 from training.samples import Segment
 
 
@@ -32,11 +31,11 @@ class EpisodeEncoder:
         return self._trial(episode, kind, part) if isinstance(part, Trial) else self._reflection(episode, kind, part)
 
     def _trial(self, episode: Episode, kind: EnvironmentKind, trial: Trial) -> list[Segment]:
-        prompt = self._tokenizer.tokenize_chat(self._model, _planner_messages(episode, kind, trial, self._limits))
+        prompt = self._tokenizer.tokenize_chat(self._model, recorded_messages(episode, kind, trial, self._limits))
         end, between = self._glue.after_reply[:1], self._glue.after_reply[1:]
         segments = [Segment(tuple(prompt), is_policy=False)]
         for turn in trial.turns:
-            reply = (*self._text(_reply_text(turn)), *end)
+            reply = (*self._text(reply_text(turn)), *end)
             segments.append(Segment(reply, is_policy=_is_worth_imitating(turn), turn=turn.index))
             if turn.index < len(trial.turns):
                 answer = (*between, *self._text(turn.observation), *self._glue.before_reply)
@@ -45,25 +44,13 @@ class EpisodeEncoder:
 
     def _reflection(self, episode: Episode, kind: EnvironmentKind, reflection: Reflection) -> list[Segment]:
         trial = next(t for t in episode.trials if t.index == reflection.after_trial)
-        earlier = memory(episode, kind, trial.index)
-        messages = reflector_messages(episode.task, trial, earlier, self._limits.reflector_characters)
+        messages = brief_reflector(episode, kind, trial, self._limits).messages
         prompt = self._tokenizer.tokenize_chat(self._model, messages)
         text = (*self._text(reflection.text.strip()), *self._glue.after_reply[:1])
         return [Segment(tuple(prompt), is_policy=False), Segment(text, is_policy=bool(reflection.text.strip()))]
 
     def _text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.tokenize(self._model, text))
-
-
-def _planner_messages(episode: Episode, kind: EnvironmentKind, trial: Trial, limits: Limits) -> list[Message]:
-    """The messages behind the trial's recorded prompt; an imported one that ours do not reproduce is used whole."""
-    messages = trial_messages(episode, kind, trial, limits)
-    is_same = not trial.prompt or as_text(messages) == trial.prompt
-    return messages if is_same else [Message("user", trial.prompt)]
-
-
-def _reply_text(turn: Turn) -> str:
-    return turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
 
 
 def _is_worth_imitating(turn: Turn) -> bool:

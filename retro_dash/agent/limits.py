@@ -1,11 +1,14 @@
-"""What one trial may use."""
+"""What one trial may use, and whether it has used it up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.types import Task, Trial
+from data.types import StopReason, Task, Trial
 from envs.base import EnvironmentKind
+
+ROOM_FOR_REPLY = 16
+"""Tokens that must still fit into the model's context for another turn."""
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,18 @@ def turn_limit(task: Task, kind: EnvironmentKind) -> int:
 def sampled_tokens(trial: Trial) -> int:
     """Tokens the planner has sampled in the trial."""
     return sum(len(turn.completion.token_ids or ()) for turn in trial.turns if turn.completion)
+
+
+def stop_before_reply(trial: Trial, room: int | None, limits: Limits) -> StopReason | None:
+    """Why the planner may not write another turn; `room` is how many tokens fit (None: any number)."""
+    if room is not None and room < ROOM_FOR_REPLY:
+        return StopReason.CONTEXT_LIMIT
+    return StopReason.TOKEN_LIMIT if sampled_tokens(trial) >= limits.trial_tokens else None
+
+
+def stop_after_turn(trial: Trial, turns: int, limits: Limits) -> StopReason | None:
+    """Why the trial ends with its last turn though the environment would go on; `turns` is how many it may take."""
+    worst = limits.malformed_in_a_row
+    if len(trial.turns) >= worst and all(turn.is_malformed for turn in trial.turns[-worst:]):
+        return StopReason.MALFORMED
+    return StopReason.TURN_LIMIT if len(trial.turns) >= turns else None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from data.errors import BadFile, UnknownName
 from envs.base import EnvironmentKind
-from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
+from retro_dash.agent.briefing import Briefing
+from retro_dash.agent.expert_policy import ExpertPolicy
+from retro_dash.agent.policy import Dialogue, Policy
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.scripted_policy import ScriptedPolicy
 from retro_dash.agent.shuffled import SHUFFLED
 from retro_dash.bundled import adapter_cards
 
@@ -65,6 +70,23 @@ def make_policy(
     if server is None:
         raise UnknownName(role, name, [EXPERT, f"{SCRIPTED}FILE"])
     return server.policy(name)
+
+
+class AbsentPolicy:
+    """A policy that is looked for when it is first asked: what it played can be read and forked while it is away."""
+
+    is_expert = False
+
+    def __init__(self, name: str, find: Callable[[], Policy]) -> None:
+        self.name = name
+        self._find = find
+        self._found: Policy | None = None
+
+    def begin(self, briefing: Briefing, sampling: Sampling) -> Dialogue:
+        """Raises what `find` raises, so that it can be tried again."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found.begin(briefing, sampling)
 
 
 def is_served(name: str) -> bool:

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined, Template, TemplateError
 
 from data.errors import BadConfig
 from data.types import Task, Trial
-from retro_dash.agent.reply import format_reply
+from retro_dash.agent.reply import reply_text
 
 PROMPTS = Path(__file__).parent / "prompts"
 _SEPARATOR = "=== user ===\n"
@@ -72,8 +72,7 @@ def transcript(trial: Trial, character_limit: int) -> str:
         if first:
             lines.append(f"[{first} earlier turns left out]")
         for turn, observation in zip(trial.turns[first:], observations[first:], strict=True):
-            written = turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
-            lines += [written, f"Observation: {observation}"]
+            lines += [reply_text(turn), f"Observation: {observation}"]
         return "\n".join(lines)
 
     for index in sorted(range(len(observations)), key=lambda i: -len(observations[i])):

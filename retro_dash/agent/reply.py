@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from data.types import Turn
+
 STOP_TEXTS = ("\nObservation:",)
 """Where a planner that goes on inventing the environment's answer is cut."""
 
@@ -37,6 +39,11 @@ def format_reply(thought: str, action: str) -> str:
     """The text of a turn, the inverse of `parse_reply`."""
     thought, action = " ".join(thought.split()), action.strip()
     return f"Thought: {thought}\nAction: {action}" if thought else f"Action: {action}"
+
+
+def reply_text(turn: Turn) -> str:
+    """The turn as its planner wrote it, or is to write it."""
+    return turn.thought if turn.is_malformed else format_reply(turn.thought, turn.action)
 
 
 def parse_reply(text: str) -> Reply | Malformed:

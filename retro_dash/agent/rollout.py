@@ -9,59 +9,30 @@ replaying the recorded actions, and an environment that then answers differently
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Literal
-from zlib import crc32
+
+from pydantic import JsonValue
 
 from data.episodes import apply, reflection_after
-from data.errors import BadInput, EngineError, EnvironmentCrashed, Refused, RetroDashError
-from data.events import (
-    EpisodeFinished,
-    EventBody,
-    ReflectionWritten,
-    TrialFinished,
-    TrialStarted,
-    TurnTaken,
-)
-from data.types import (
-    Completion,
-    Episode,
-    EpisodeState,
-    Reflection,
-    StopReason,
-    Strategy,
-    Task,
-    Trial,
-    Turn,
-)
+from data.errors import EngineError, EnvironmentCrashed, Refused, RetroDashError
+from data.events import EpisodeFinished, EventBody, ReflectionWritten, TrialFinished, TrialStarted, TurnTaken
+from data.types import Episode, EpisodeState, Reflection, StopReason, Strategy, Task, Trial, Turn
 from envs.base import Environment, EnvironmentKind, Options, StepOutcome
-from retro_dash.agent.limits import Limits, sampled_tokens, turn_limit
-from retro_dash.agent.memory import memory, trial_messages
-from retro_dash.agent.policy import Briefing, Dialogue, Policy, Sampling, ShouldStop
-from retro_dash.agent.prompts import Message, as_text, reflector_messages
-from retro_dash.agent.reply import Malformed, Reply, format_reply, parse_reply
+from retro_dash.agent.briefing import Briefing, brief_planner, brief_reflector
+from retro_dash.agent.limits import Limits, stop_after_turn, stop_before_reply, turn_limit
+from retro_dash.agent.policy import Dialogue, Policy, ShouldStop
+from retro_dash.agent.prompts import as_text
+from retro_dash.agent.proposal import Proposal, choose, propose
+from retro_dash.agent.reply import Malformed, Reply
+from retro_dash.agent.sampling import planner_sampling, reflector_sampling
+from retro_dash.agent.seat import Seat, rebuild
 
 Record = Callable[[EventBody], None]
 """Stores an event; returns once it is safe."""
 OnText = Callable[[Literal["planner", "reflector"], str], None]
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A planner's turn that was written and not yet executed."""
-
-    completion: Completion
-    parsed: Reply | Malformed
-
-
-@dataclass
-class _Seat:
-    """The running trial's live parts."""
-
-    environment: Environment
-    dialogue: Dialogue
 
 
 class Player:
@@ -86,7 +57,7 @@ class Player:
         self._open, self._options = open_environment, episode.options
         self._planner, self._reflector = planner, reflector
         self._record_event, self._on_text = record, on_text
-        self._seat: _Seat | None = None
+        self._seat: Seat | None = None
 
     # What is going on
 
@@ -128,35 +99,32 @@ class Player:
         self._refuse_if_over()
         if self.trial is not None:
             raise Refused(f"Trial {self.trial.index} is still running. Finish or stop it first.")
-        index = len(self.episode.trials) + 1
         environment = self._open(self.episode.task, self._options)
         try:
-            opening, view = environment.start(), environment.view()
-            bare = Trial(index=index, prompt="", opening=opening, view=view, started_at=_now())
-            messages = trial_messages(self.episode, self.kind, bare, self.limits)
-            trial = bare.model_copy(update={"prompt": as_text(messages)})
-            dialogue = self._begin_planner(trial, messages)
+            trial = self._next_trial(environment.start(), environment.view())
+            briefing = brief_planner(self.episode, self.kind, trial, self.limits)
+            trial = trial.model_copy(update={"prompt": as_text(briefing.messages)})
+            dialogue = self._begin_planner(replace(briefing, trial=trial))
             self._record(TrialStarted(episode_id=self.episode.id, trial=trial))
         except BaseException:
             environment.close()
             raise
-        self._seat = _Seat(environment, dialogue)
+        self._seat = Seat(environment, dialogue)
         return trial
 
     def propose(self, should_stop: ShouldStop | None = None) -> Proposal | None:
         """Let the planner write its next turn without executing it. None when the trial had to end instead."""
         trial = self._running_trial()
-        seat = self._sit()
-        if seat.dialogue.capacity is not None and seat.dialogue.capacity - seat.dialogue.length < 16:
-            self._finish_trial(StopReason.CONTEXT_LIMIT)
+        dialogue = self._sit().dialogue
+        room = None if dialogue.capacity is None else dialogue.capacity - dialogue.length
+        stop = stop_before_reply(trial, room, self.limits)
+        if stop is not None:
+            self._finish_trial(stop)
             return None
-        if sampled_tokens(trial) >= self.limits.trial_tokens:
-            self._finish_trial(StopReason.TOKEN_LIMIT)
-            return None
-        completion = seat.dialogue.reply(self._stream("planner"), should_stop)
+        completion = dialogue.reply(self._stream("planner"), should_stop)
         if completion.finish_reason == "abort":
             return None
-        self.proposal = Proposal(completion, parse_reply(completion.text))
+        self.proposal = propose(completion)
         return self.proposal
 
     def act(self, thought: str | None = None, action: str | None = None) -> Turn:
@@ -164,25 +132,17 @@ class Player:
         trial = self._running_trial()
         seat = self._sit()
         started = monotonic()
-        completion, parsed, author, edited_from = self._choose(thought, action)
-        if isinstance(parsed, Malformed):
-            outcome = StepOutcome(parsed.correction, trial.turns[-1].reward if trial.turns else 0.0, None, False)
-            view = trial.turns[-1].view if trial.turns else trial.view
-        else:
-            try:
-                outcome = seat.environment.step(parsed.action)
-                view = seat.environment.view()
-            except EnvironmentCrashed as error:
-                self._finish_trial(StopReason.ENVIRONMENT_ERROR, str(error))
-                raise
+        chosen = choose(self.proposal, thought, action)
+        completion, parsed = chosen.completion, chosen.parsed
+        outcome, view = self._execute(trial, seat.environment, parsed)
         turn = Turn(
             index=len(trial.turns) + 1,
             thought=parsed.thought if isinstance(parsed, Reply) else completion.text.strip(),
             action=parsed.action if isinstance(parsed, Reply) else "",
             observation=outcome.observation,
             reward=outcome.reward,
-            author=author,
-            edited_from=edited_from,
+            author="human" if chosen.is_human else "expert" if self._planner.is_expert else "planner",
+            edited_from=chosen.edited_from,
             is_valid=outcome.is_valid,
             is_malformed=isinstance(parsed, Malformed),
             completion=completion,
@@ -193,7 +153,8 @@ class Player:
         seat.dialogue.put(completion)
         seat.dialogue.tell(turn.observation)
         self.proposal = None
-        stop = outcome.stop or self._limit_reached()
+        turns = turn_limit(self.episode.task, self.kind)
+        stop = outcome.stop or stop_after_turn(self._running_trial(), turns, self.limits)
         if stop is not None:
             self._finish_trial(stop)
         return turn
@@ -224,19 +185,15 @@ class Player:
             raise Refused("There is nothing to reflect on: no trial has ended yet.")
         if text is not None:
             return self._write(Reflection(after_trial=trial.index, text=text, author="human", created_at=_now()))
-        earlier = memory(self.episode, self.kind, trial.index)
-        messages = reflector_messages(self.episode.task, trial, earlier, self.limits.reflector_characters)
-        sampling = Sampling(
-            self.episode.temperature, self._seed(trial.index) + 500, self.limits.reflection_tokens, stop=()
-        )
-        dialogue = self._reflector.begin(Briefing(self.episode.task, messages, trial, earlier), sampling)
-        completion = dialogue.reply(self._stream("reflector"))
+        briefing = brief_reflector(self.episode, self.kind, trial, self.limits)
+        sampling = reflector_sampling(self.episode, trial.index, self.limits)
+        completion = self._reflector.begin(briefing, sampling).reply(self._stream("reflector"))
         return self._write(
             Reflection(
                 after_trial=trial.index,
                 text=completion.text.strip(),
                 author="expert" if self._reflector.is_expert else "reflector",
-                prompt=as_text(messages),
+                prompt=as_text(briefing.messages),
                 completion=completion,
                 created_at=_now(),
             )
@@ -249,15 +206,8 @@ class Player:
         current = reflection_after(self.episode, trial.index) if trial and trial.stop_reason else None
         if current is None:
             raise Refused("There is no unused reflection to edit: the next trial already began, or none was written.")
-        return self._write(
-            current.model_copy(
-                update={
-                    "text": text,
-                    "author": "human",
-                    "edited_from": current.edited_from if current.edited_from is not None else current.text,
-                }
-            )
-        )
+        original = current.text if current.edited_from is None else current.edited_from
+        return self._write(current.model_copy(update={"text": text, "author": "human", "edited_from": original}))
 
     def run_episode(self, should_stop: ShouldStop | None = None) -> Episode:
         """Trials and reflections until the task is solved or the trials are used up."""
@@ -274,7 +224,7 @@ class Player:
         if self.trial is not None:
             self._finish_trial(StopReason.STOPPED)
         if not self.is_over:
-            self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.STOPPED))
+            self._end(EpisodeState.STOPPED)
 
     def give_up(self, error: RetroDashError) -> None:
         """End an episode that broke, with the reason on its last trial (batches; a person would rather try again)."""
@@ -283,16 +233,11 @@ class Player:
         last = self.last_trial
         if last is None or last.error is None:
             if self.trial is None:
-                index = len(self.episode.trials) + 1
-                self._record(
-                    TrialStarted(
-                        episode_id=self.episode.id, trial=Trial(index=index, prompt="", opening="", started_at=_now())
-                    )
-                )
+                self._record(TrialStarted(episode_id=self.episode.id, trial=self._next_trial()))
             is_model = isinstance(error, EngineError)
             self._finish_trial(StopReason.MODEL_ERROR if is_model else StopReason.ENVIRONMENT_ERROR, str(error))
         if not self.is_over:
-            self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.ERROR))
+            self._end(EpisodeState.ERROR)
 
     def view(self) -> dict[str, object]:
         """What the environment shows people now."""
@@ -322,35 +267,22 @@ class Player:
         self._record(ReflectionWritten(episode_id=self.episode.id, reflection=reflection))
         return reflection
 
-    def _choose(
-        self, thought: str | None, action: str | None
-    ) -> tuple[Completion, Reply | Malformed, Literal["planner", "expert", "human"], str | None]:
-        """Whose words are executed: the proposal's, or a person's."""
-        proposal = self.proposal
-        if thought is None and action is None:
-            if proposal is None:
-                raise Refused("There is no proposed turn to execute. Step first, or write an action.")
-            return proposal.completion, proposal.parsed, "expert" if self._planner.is_expert else "planner", None
-        written = proposal.parsed if proposal and isinstance(proposal.parsed, Reply) else Reply("", "")
-        chosen = Reply(
-            written.thought if thought is None else thought, written.action if action is None else action.strip()
-        )
-        if not chosen.action:
-            raise BadInput("The action is empty. Write what the planner should do.")
-        if proposal is not None and chosen == proposal.parsed:
-            return proposal.completion, proposal.parsed, "expert" if self._planner.is_expert else "planner", None
-        text = format_reply(chosen.thought, chosen.action)
-        original = proposal.completion.text if proposal else None
-        return Completion(policy="human", text=text), chosen, "human", original
+    def _next_trial(self, opening: str = "", view: dict[str, JsonValue] | None = None) -> Trial:
+        return Trial(index=len(self.episode.trials) + 1, prompt="", opening=opening, view=view, started_at=_now())
 
-    def _limit_reached(self) -> StopReason | None:
-        trial = self._running_trial()
-        worst = self.limits.malformed_in_a_row
-        if len(trial.turns) >= worst and all(turn.is_malformed for turn in trial.turns[-worst:]):
-            return StopReason.MALFORMED
-        if len(trial.turns) >= turn_limit(self.episode.task, self.kind):
-            return StopReason.TURN_LIMIT
-        return None
+    def _execute(
+        self, trial: Trial, environment: Environment, parsed: Reply | Malformed
+    ) -> tuple[StepOutcome, dict[str, JsonValue] | None]:
+        """What the environment answers and shows; a malformed turn never reaches it and gets a correction."""
+        last = trial.turns[-1] if trial.turns else None
+        if isinstance(parsed, Malformed):
+            correction = StepOutcome(parsed.correction, last.reward if last else 0.0, None, False)
+            return correction, last.view if last else trial.view
+        try:
+            return environment.step(parsed.action), environment.view()
+        except EnvironmentCrashed as error:
+            self._finish_trial(StopReason.ENVIRONMENT_ERROR, str(error))
+            raise
 
     def _finish_trial(self, stop: StopReason, error: str | None = None) -> None:
         trial = self._running_trial()
@@ -368,44 +300,32 @@ class Player:
         self.proposal = None
         self.close()
         if stop is StopReason.SOLVED:
-            self._record(EpisodeFinished(episode_id=self.episode.id, state=EpisodeState.SOLVED))
+            self._end(EpisodeState.SOLVED)
         elif trial.index >= self.episode.trial_limit and stop is not StopReason.STOPPED:
             is_broken = stop in (StopReason.MODEL_ERROR, StopReason.ENVIRONMENT_ERROR)
-            state = EpisodeState.ERROR if is_broken else EpisodeState.FAILED
-            self._record(EpisodeFinished(episode_id=self.episode.id, state=state))
+            self._end(EpisodeState.ERROR if is_broken else EpisodeState.FAILED)
 
-    def _sit(self) -> _Seat:
+    def _end(self, state: EpisodeState) -> None:
+        self._record(EpisodeFinished(episode_id=self.episode.id, state=state))
+
+    def _sit(self) -> Seat:
+        """The seat of the running trial, rebuilt from what is recorded where it is missing."""
         if self._seat is None:
-            self._seat = self._rebuild()
+            trial = self._running_trial()
+            environment = self._open(self.episode.task, self._options)
+            try:
+                self._seat = rebuild(trial, environment, self._begin_again)
+            except BaseException:
+                environment.close()
+                raise
         return self._seat
 
-    def _rebuild(self) -> _Seat:
-        trial = self._running_trial()
-        environment = self._open(self.episode.task, self._options)
-        try:
-            _compare(trial, 0, trial.opening, environment.start())
-            start = trial.model_copy(update={"turns": ()})
-            dialogue = self._begin_planner(start, trial_messages(self.episode, self.kind, start, self.limits))
-            for turn in trial.turns:
-                if not turn.is_malformed:
-                    _compare(trial, turn.index, turn.observation, environment.step(turn.action).observation)
-                dialogue.put(
-                    turn.completion or Completion(policy="human", text=format_reply(turn.thought, turn.action))
-                )
-                dialogue.tell(turn.observation)
-        except BaseException:
-            environment.close()
-            raise
-        return _Seat(environment, dialogue)
+    def _begin_again(self, trial: Trial) -> Dialogue:
+        return self._begin_planner(brief_planner(self.episode, self.kind, trial, self.limits))
 
-    def _begin_planner(self, trial: Trial, messages: list[Message]) -> Dialogue:
-        sampling = Sampling(self.episode.temperature, self._seed(trial.index), self.limits.reply_tokens)
-        seen = memory(self.episode, self.kind, trial.index)
-        return self._planner.begin(Briefing(self.episode.task, messages, trial, seen), sampling)
-
-    def _seed(self, trial: int) -> int:
-        """Tasks draw numbers of their own, or all episodes of a batch would explore the same way."""
-        return (self.episode.seed * 1_000_003 + trial * 1_009 + crc32(self.episode.task.id.encode())) % 2**31
+    def _begin_planner(self, briefing: Briefing) -> Dialogue:
+        sampling = planner_sampling(self.episode, briefing.trial.index, self.limits)
+        return self._planner.begin(briefing, sampling)
 
     def _stream(self, role: Literal["planner", "reflector"]) -> Callable[[str], None] | None:
         on_text = self._on_text
@@ -420,14 +340,6 @@ class Player:
     def _refuse_if_over(self) -> None:
         if self.is_over:
             raise Refused(f"This episode has ended ({self.episode.state}). Fork it or play the task again.")
-
-
-def _compare(trial: Trial, turn: int, recorded: str, replayed: str) -> None:
-    if recorded != replayed:
-        raise EnvironmentCrashed(
-            f"Trial {trial.index} cannot be continued: replaying turn {turn} gave {replayed[:80]!r} where "
-            f"{recorded[:80]!r} was recorded. Start the trial anew."
-        )
 
 
 def _now() -> datetime:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from data.errors import BadInput
 from data.types import Episode
-from retro_dash.agent.policy import Briefing, Dialogue, Sampling, ScriptedDialogue
+from retro_dash.agent.briefing import Briefing
+from retro_dash.agent.policy import Dialogue
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.scripted_policy import ScriptedDialogue
 
 SHUFFLED = "shuffled:"
 """Opens the name of this reflector; the arm of the evaluation whose reflections it gives follows."""

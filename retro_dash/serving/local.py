@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import EngineError
-from retro_dash.agent.policy import EnginePolicy, OnText, SampledTokens, ShouldStop
-from retro_dash.agent.policy import Sampling as AgentSampling
+from retro_dash.agent.engine_policy import EnginePolicy
+from retro_dash.agent.policy import OnText, ShouldStop
 from retro_dash.agent.prompts import Message
+from retro_dash.agent.sampling import Sampling as AgentSampling
+from retro_dash.agent.token_server import SampledTokens
 from retro_dash.serving.detokenize import Detokenizer
 from retro_dash.serving.models import Models
 from retro_dash.serving.request import Request, Update

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from data.errors import EngineError
-from retro_dash.agent.policy import SampledTokens, Sampling
 from retro_dash.agent.prompts import Message
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.token_server import SampledTokens
 from retro_dash.serving.client import EngineClient, OnText, ShouldStop
 
 FindClient = Callable[[], EngineClient]
@@ -15,7 +16,7 @@ _UNKNOWN_CONTEXT = 4096
 
 
 class TokenEngine:
-    """Token ids in, token ids and logprobs out (`agent.policy.TokenServer`)."""
+    """Token ids in, token ids and logprobs out (`agent.token_server.TokenServer`)."""
 
     def __init__(self, client: FindClient, context_length: int | None) -> None:
         self._client = client
@@ -56,7 +57,7 @@ class TokenEngine:
 
 
 class ChatEngine:
-    """Messages in, text out (`agent.policy.ChatServer`)."""
+    """Messages in, text out (`agent.chat_policy.ChatServer`)."""
 
     def __init__(self, client: FindClient) -> None:
         self._client = client

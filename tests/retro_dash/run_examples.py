@@ -18,7 +18,8 @@ from envs import environment_kind
 from envs.alfworld import open_game
 from envs.rooms import generate_tasks
 from retro_dash.agent.batch import BatchPlan, play_many
-from retro_dash.agent.policy import ExpertPolicy, Policy
+from retro_dash.agent.expert_policy import ExpertPolicy
+from retro_dash.agent.policy import Policy
 from retro_dash.run_folder import RunFolder, all_events, make_run_folder
 from training.tiny import create_model
 

@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from data.errors import EngineError
 from data.store import Store
 from data.types import Label
-from retro_dash.agent.policy import ScriptedPolicy
+from retro_dash.agent.scripted_policy import ScriptedPolicy
 from retro_dash.agreement import agreement, judge_agreement
 from retro_dash.api import add_api
 from retro_dash.cli import main

@@ -29,7 +29,7 @@ from data.errors import EngineError, Refused
 from data.events import AdapterPublished
 from data.types import Episode, RunState
 from retro_dash import cli
-from retro_dash.agent.policy import Sampling
+from retro_dash.agent.sampling import Sampling
 from retro_dash.run_folder import RunFolder, all_events
 from retro_dash.serving.local import LocalEngine
 from retro_dash.worker import main, work

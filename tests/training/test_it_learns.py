@@ -20,11 +20,11 @@ from data.types import Episode, Strategy, Task
 from envs import environment_kind
 from envs.alfworld import open_game
 from retro_dash.agent.batch import BatchPlan, play_many
+from retro_dash.agent.briefing import brief_planner, brief_reflector
 from retro_dash.agent.encode import EpisodeEncoder
+from retro_dash.agent.expert_policy import ExpertPolicy
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.memory import memory, trial_messages
-from retro_dash.agent.policy import ExpertPolicy, Policy
-from retro_dash.agent.prompts import reflector_messages
+from retro_dash.agent.policy import Policy
 from retro_dash.agent.reply import format_reply
 from retro_dash.local_tokenizer import LocalTokenizer
 from retro_dash.scores import Interval, Scores, compare, score
@@ -93,12 +93,11 @@ def texts(episodes: Sequence[Episode]) -> Iterator[str]:
     """All that is said in the episodes, message by message."""
     for episode in episodes:
         for trial in episode.trials:
-            yield from (message.content for message in trial_messages(episode, KIND, trial, LIMITS))
+            yield from (message.content for message in brief_planner(episode, KIND, trial, LIMITS).messages)
             for turn in trial.turns:
                 yield from (format_reply(turn.thought, turn.action), turn.observation)
         for reflection in episode.reflections:
-            trial, earlier = episode.trials[reflection.after_trial - 1], memory(episode, KIND, reflection.after_trial)
-            messages = reflector_messages(episode.task, trial, earlier, LIMITS.reflector_characters)
+            messages = brief_reflector(episode, KIND, episode.trials[reflection.after_trial - 1], LIMITS).messages
             yield from (*(message.content for message in messages), reflection.text)
 
 

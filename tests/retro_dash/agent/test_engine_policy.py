@@ -7,8 +7,11 @@ import pytest
 
 from data.errors import EngineError
 from data.types import Completion, Task, Trial
-from retro_dash.agent.policy import Briefing, EnginePolicy, SampledTokens, Sampling, find_glue
+from retro_dash.agent.briefing import Briefing
+from retro_dash.agent.engine_policy import EnginePolicy
 from retro_dash.agent.prompts import Message
+from retro_dash.agent.sampling import Sampling
+from retro_dash.agent.token_server import SampledTokens, find_glue
 
 END, USER, ASSISTANT, NEWLINE = 1, 2, 3, 4
 

@@ -10,11 +10,13 @@ from data.events import EventBody
 from data.types import Completion, Episode, EpisodeState, StopReason, Strategy, Task
 from envs import environment_kind
 from retro_dash.agent.batch import play_to_end
+from retro_dash.agent.briefing import memory
+from retro_dash.agent.expert_policy import ExpertPolicy
 from retro_dash.agent.fork import fork_episode
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.memory import memory
-from retro_dash.agent.policy import ExpertPolicy, Policy, ScriptedPolicy
+from retro_dash.agent.policy import Policy
 from retro_dash.agent.rollout import Player
+from retro_dash.agent.scripted_policy import ScriptedPolicy
 
 KIND = environment_kind("hotpotqa")
 NOW = "2026-11-20T00:00:00Z"
@@ -295,8 +297,6 @@ def test_a_task_whose_files_are_gone_ends_its_own_episode_of_a_batch():
     ]
 
 
-def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
-    recorder = Recorder()
 def test_what_no_other_episode_could_do_either_ends_the_batch_and_leaves_the_episode_to_be_played_again():
     def unreachable(task, options):
         raise Unavailable("No server answers.")
@@ -315,6 +315,8 @@ def test_half_of_a_character_pair_in_a_reply_becomes_something_that_can_be_store
     assert episode.model_dump_json()
 
 
+def test_a_reflector_that_dies_leaves_the_failed_trial_as_it_was():
+    recorder = Recorder()
     player = Player(
         episode_of(question(), trial_limit=2), KIND, KIND.open, ScriptedPolicy([WRONG]), DeadEngine(), recorder
     )

@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from data.errors import EngineError, UnknownName
-from retro_dash.agent.policy import EnginePolicy
+from retro_dash.agent.engine_policy import EnginePolicy
 from retro_dash.serving.client import EngineClient
 from retro_dash.serving.engine import start_engine
 from retro_dash.serving.process import EngineProcess

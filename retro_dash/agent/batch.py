@@ -91,8 +91,8 @@ def play_many(
 def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episode:
     """Run the episode; what breaks is recorded on it instead of raised.
 
-    What would break every other one too is raised (Unavailable, Refused, BadInput but for BadFile: a task may name what
-    is not there any more); the episode ends as stopped, so that it is played again when its run goes on.
+    What would break every other one too is raised (Unavailable, Refused, BadInput but for BadFile: a task may name
+    what is not there any more); the episode ends as stopped, so that it is played again when its run goes on.
     """
     try:
         player.run_episode(should_stop)

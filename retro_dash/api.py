@@ -17,6 +17,18 @@ from data.types import Turn
 from envs.replay_report import ReplayReport
 from retro_dash.align import align
 from retro_dash.api_adapters import adapters_router
+from retro_dash.api_answers import (
+    Alignment,
+    EnvironmentRow,
+    Filters,
+    LiveState,
+    Policies,
+    PublicTask,
+    Status,
+    TaskPage,
+    WholeEpisode,
+    answers,
+)
 from retro_dash.api_curation import curation_router
 from retro_dash.api_judge import judge_router
 from retro_dash.api_runs import runs_router
@@ -79,23 +91,23 @@ def add_api(app: FastAPI, service: Service) -> None:
 def _library(service: Service) -> APIRouter:
     router = APIRouter(tags=["library"])
 
-    @router.get("/status")
+    @router.get("/status", **answers(Status))
     def status() -> State:
         return service.status()
 
-    @router.get("/environments")
+    @router.get("/environments", **answers(list[EnvironmentRow]))
     def environments() -> list[State]:
         return service.environments()
 
-    @router.get("/tasks")
+    @router.get("/tasks", **answers(TaskPage))
     def tasks(env: str, split: str | None = None, query: str = "", limit: Limit = 50, offset: Offset = 0) -> State:
         return service.tasks(env, split, query, limit, offset)
 
-    @router.get("/tasks/random")
+    @router.get("/tasks/random", **answers(PublicTask))
     def random_task(env: str, split: str | None = None, seed: int | None = None) -> State:
         return service.random_task(env, split, seed)
 
-    @router.get("/policies")
+    @router.get("/policies", **answers(Policies))
     def policies() -> State:
         return service.policies()
 
@@ -109,15 +121,15 @@ def _live(service: Service) -> APIRouter:
     def pressed(live: LiveEpisode) -> State:
         return live.state(with_episode=False)
 
-    @router.get("")
+    @router.get("", **answers(list[LiveState]))
     def live_list() -> list[State]:
         return playing.states()
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, **answers(LiveState, 201))
     def open_live(request: LiveRequest) -> State:
         return playing.open(request)
 
-    @router.get("/{episode_id}")
+    @router.get("/{episode_id}", **answers(LiveState))
     def live_state(episode_id: str) -> State:
         return playing.find(episode_id).state()
 
@@ -128,32 +140,32 @@ def _live(service: Service) -> APIRouter:
         start = int(last) if last.isdigit() else cursor
         return EventStream(_stream(live, start))
 
-    @router.post("/{episode_id}/step")
+    @router.post("/{episode_id}/step", **answers(LiveState))
     def step(episode_id: str, body: StepBody | None = None) -> State:
         body = body or StepBody()
         live = playing.find(episode_id)
         live.step(body.hold, body.thought, body.action)
         return pressed(live)
 
-    @router.post("/{episode_id}/reflect")
+    @router.post("/{episode_id}/reflect", **answers(LiveState))
     def reflect(episode_id: str, body: ReflectBody | None = None) -> State:
         live = playing.find(episode_id)
         live.reflect((body or ReflectBody()).text)
         return pressed(live)
 
-    @router.post("/{episode_id}/edit_reflection")
+    @router.post("/{episode_id}/edit_reflection", **answers(LiveState))
     def edit_reflection(episode_id: str, body: EditBody) -> State:
         live = playing.find(episode_id)
         live.edit_reflection(body.text)
         return pressed(live)
 
-    @router.post("/{episode_id}/fork", status_code=201)
+    @router.post("/{episode_id}/fork", status_code=201, **answers(LiveState, 201))
     def fork(episode_id: str, body: ForkBody) -> State:
         return playing.fork(
             episode_id, body.trial, body.turn, planner=body.planner, thought=body.thought, action=body.action
         )
 
-    @router.post("/{episode_id}/{verb}")
+    @router.post("/{episode_id}/{verb}", **answers(LiveState))
     def press(episode_id: str, verb: Literal["run_trial", "run_episode", "next_trial", "stop"]) -> State:
         live = playing.find(episode_id)
         match verb:
@@ -213,11 +225,11 @@ def _episodes(service: Service) -> APIRouter:
         lines = (service.store.episode(id_, with_tokens=True).model_dump_json() + "\n" for id_ in ids)
         return JsonLines(lines)
 
-    @router.get("/filters")
+    @router.get("/filters", **answers(Filters))
     def filters() -> State:
         return service.filters()
 
-    @router.get("/episodes/{episode_id}")
+    @router.get("/episodes/{episode_id}", **answers(WholeEpisode))
     def episode(episode_id: str) -> State:
         return service.episode(episode_id)
 
@@ -225,7 +237,7 @@ def _episodes(service: Service) -> APIRouter:
     def turns(episode_id: str, trial: int, start: int = 1, stop: int = 51) -> list[Turn]:
         return service.turns(episode_id, trial, start, stop)
 
-    @router.get("/episodes/{episode_id}/alignment")
+    @router.get("/episodes/{episode_id}/alignment", **answers(Alignment))
     def alignment(episode_id: str) -> JsonValue:
         return align(service.store.episode(episode_id))
 

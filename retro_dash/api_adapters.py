@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from data.types import Adapter
 from retro_dash.adapters import AdapterRow, adapter_rows, import_adapter
+from retro_dash.api_answers import Status, answers
 from retro_dash.service import Service
 
 
@@ -40,11 +41,11 @@ def adapters_router(service: Service) -> APIRouter:
         base = Path(service.settings.model).name
         return import_adapter(service.store, service.settings.home, Path(body.folder), body.name, body.role, base)
 
-    @router.post("/{name}/load")
+    @router.post("/{name}/load", **answers(Status))
     def load(name: str) -> dict[str, JsonValue]:
         return service.load_adapter(name)
 
-    @router.post("/{name}/unload")
+    @router.post("/{name}/unload", **answers(Status))
     def unload(name: str) -> dict[str, JsonValue]:
         return service.unload_adapter(name)
 

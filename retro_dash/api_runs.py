@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from data.rows import MetricSeries
 from data.types import Run, RunState
 from retro_dash.alerts import WATCHED, alerts
+from retro_dash.api_answers import answers
+from retro_dash.evaluating import EvaluationReport
 from retro_dash.paging import say_next
 from retro_dash.results import EvaluationResult, TaskSet, evaluation_results, task_sets
 from retro_dash.run_list import BACKGROUND, Lineage, RunList, RunRow, dataset_items
@@ -220,7 +222,7 @@ def _add_facts(router: APIRouter, service: Service) -> None:
     def log(run_id: str, lines: Annotated[int, Query(ge=1, le=5000)] = 100) -> str:
         return jobs.log_tail(run_id, lines)
 
-    @router.get("/runs/{run_id}/report")
+    @router.get("/runs/{run_id}/report", **answers(EvaluationReport | None))
     def report(run_id: str) -> dict[str, JsonValue] | None:
         return service.report(run_id)
 

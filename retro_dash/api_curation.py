@@ -14,7 +14,6 @@ from retro_dash.agreement import (
     JudgeAgreement,
     VoteComparison,
     agreement,
-    compare_votes,
     judge_agreement,
 )
 from retro_dash.api_datasets import datasets_router
@@ -127,12 +126,12 @@ def _add_agreement(router: APIRouter, curation: Curation) -> None:
     @router.get("/agreement/votes")
     def votes() -> VoteComparison:
         """Blind A/B votes on reflections, compared with the gains that came of them."""
-        return compare_votes(curation.labels(name="preference"), curation.gain)
+        return curation.votes()
 
     @router.get("/agreement/pair")
-    def pair(annotator: Name, request: Request) -> BlindPair | None:
-        """Two reflections on failures of one task for a blind vote; null when none is left."""
-        return curation.blind_pair(actor(request, annotator))
+    def pair(annotator: Name, request: Request, filter: str = "") -> BlindPair | None:  # noqa: A002
+        """Two reflections on failures of one task for a blind vote; null when the filter has none left."""
+        return curation.blind_pair(actor(request, annotator), filter)
 
 
 def _add_tagset(router: APIRouter, curation: Curation) -> None:

@@ -9,6 +9,7 @@ from data.errors import BadInput
 from data.formats.entry import About, Entry
 from data.store import Store
 from data.types import Label
+from retro_dash.agreement import VoteComparison, compare_votes
 from retro_dash.datasets import Datasets
 from retro_dash.labelling import Labelling, StoredLabel
 from retro_dash.labels import Change, LabelRequest, audit, check_annotator
@@ -66,10 +67,12 @@ class Curation:
             changes = changes[place + 1 :]
         return changes[:limit]
 
-    def gain(self, episode_id: str, trial: int) -> float | None:
-        """What the reflection after a trial gained; None when it is not known."""
-        reflections = self.store.episode(episode_id).reflections
-        return next((r.gain for r in reflections if r.after_trial == trial), None)
+    def votes(self) -> VoteComparison:
+        """The blind votes that stand against what the reflections gained."""
+        votes = self.labels(name="preference")
+        others = {str(label.value["episode_id"]) for label in votes if isinstance(label.value, dict)}
+        gains = self.store.gains([*others, *(label.target.episode_id for label in votes)])
+        return compare_votes(votes, lambda episode_id, trial: gains.get((episode_id, trial)))
 
     def blind_pair(self, annotator: str, filter_text: str = "") -> BlindPair | None:
         """Two reflections on failures of the same task that the annotator has not compared yet, or None."""

@@ -7,26 +7,27 @@ follow from the content: importing again, or going on after a stop, adds only wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from data.errors import BadFile
+from data.errors import BadFile, BadInput
 from data.events import EpisodeStarted, Event, LabelMade, RunCreated, RunStateChanged
 from data.formats import detect_format, file_format
 from data.formats.entry import Dropped, Entry, FileFormat
 from data.types import Label, Noun, Run, RunState
 from retro_dash.folders import folder_format
 from retro_dash.ids import new_id
-from retro_dash.labels import LABEL_NAMES, part_of, parts_of
+from retro_dash.labels import Part, check_annotator, check_target, check_value, parts_of
 
 T = TypeVar("T")
 BATCH = 256
+MOST_TURNS = 10_000
 MOST_DROPPED_SHOWN = 100
 Progress = Callable[[int], None]
-"""Called with the number of episodes stored so far."""
+"""Called with the number of episodes read, or stored, so far."""
 
 
 class DroppedRow(Noun):
@@ -92,7 +93,9 @@ def choose_format(path: Path, name: str | None = None) -> FileFormat:
     return file_format(name) if name else detect_format(path)
 
 
-def preview(path: Path, found: FileFormat, known: Callable[[Sequence[str]], set[str]]) -> ImportPreview:
+def preview(
+    path: Path, found: FileFormat, known: Callable[[Sequence[str]], set[str]], progress: Progress | None = None
+) -> ImportPreview:
     """Read the whole file without storing anything. Raises BadFile when it cannot be read at all."""
     sums: Counter[str] = Counter()
     environments: Counter[str] = Counter()
@@ -115,9 +118,14 @@ def preview(path: Path, found: FileFormat, known: Callable[[Sequence[str]], set[
         sums["turns"] += sum(len(trial.turns) for trial in episode.trials)
         sums["reflections"] += len(episode.reflections)
         sums["solved"] += any(trial.success for trial in episode.trials)
-        sums["labels"] += len(item.labels)
+        labels = len(own_labels(item))
+        sums["labels"] += labels
+        if labels < len(item.labels):
+            notes["labels that are about something else, or that nobody could give here, are left out"] += 1
         environments[episode.task.env] += 1
         notes.update(item.notes)
+        if progress is not None and sums["episodes"] % BATCH == 0:
+            progress(sums["episodes"])
     return ImportPreview(
         file=path.name,
         format=found.name,
@@ -156,18 +164,17 @@ def import_file(
         )
         send([RunCreated(run=run)])
 
-    for entries in _batches(_entries(found, path, sums), BATCH):
+    for entries in _parts(_entries(found, path, sums)):
         known = store.known_episodes([entry.episode.id for entry in entries])
         fresh = {entry.episode.id: entry for entry in entries if entry.episode.id not in known}
         sums["known"] += len(entries) - len(fresh)
         if fresh and not sums["stored"]:
             begin()
         if fresh:
-            send(_of_run(entry, run_id) for entry in fresh.values())
+            # With one write: an episode that is there when an import goes on has its labels, too.
+            episodes = [_of_run(entry, run_id) for entry in fresh.values()]
+            send([*episodes, *(LabelMade(label=label) for entry in fresh.values() for label in own_labels(entry))])
             sums["stored"] += len(fresh)
-        send_labels = [LabelMade(label=label) for entry in fresh.values() for label in own_labels(entry)]
-        if send_labels:
-            send(send_labels)
         if progress is not None:
             progress(sums["stored"])
     if sums["stored"]:
@@ -181,15 +188,21 @@ def import_file(
 
 
 def own_labels(entry: Entry) -> list[Label]:
-    """The entry's labels that are about it and have a name that is known here."""
+    """The entry's labels that are about it and that could be given here. None may take back another one."""
     parts = parts_of(entry.episode)
-    return [
-        label
-        for label in entry.labels
-        if label.target.episode_id == entry.episode.id
-        and label.name in LABEL_NAMES
-        and part_of(label.target) in parts
-    ]
+    return [label for label in entry.labels if _is_fit(label, entry.episode.id, parts)]
+
+
+def _is_fit(label: Label, episode_id: str, parts: Collection[Part]) -> bool:
+    """Tags need not be in the set of today: a label keeps the words of its time."""
+    tags = [str(tag) for tag in label.value] if label.name == "tags" and isinstance(label.value, list) else []
+    try:
+        check_target(label.target, parts)
+        check_value(label.name, label.value, label.target, parts, tags)
+        is_named = check_annotator(label.annotator) == label.annotator
+    except BadInput:
+        return False
+    return is_named and label.undoes is None and label.target.episode_id == episode_id
 
 
 def _entries(found: FileFormat, path: Path, sums: Counter[str]) -> Iterator[Entry]:
@@ -206,6 +219,21 @@ def _of_run(entry: Entry, run_id: str) -> EpisodeStarted:
     return EpisodeStarted(
         episode=entry.episode.model_copy(update={"run_id": run_id}) if is_foreign else entry.episode
     )
+
+
+def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """As many episodes as one write may hold: up to `BATCH`, fewer where they are long."""
+    part: list[Entry] = []
+    turns = 0
+    for entry in entries:
+        own = sum(len(trial.turns) for trial in entry.episode.trials)
+        if part and (len(part) == BATCH or turns + own > MOST_TURNS):
+            yield part
+            part, turns = [], 0
+        part.append(entry)
+        turns += own
+    if part:
+        yield part
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

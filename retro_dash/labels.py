@@ -176,8 +176,13 @@ def _adjudication(value: JsonValue, target: LabelTarget, parts: Collection[Part]
 
 
 def _preference(value: JsonValue, *_: object) -> None:
-    is_object = isinstance(value, dict) and value.keys() == {"episode_id", "trial", "winner"}
-    if not is_object or not isinstance(value, dict) or value["winner"] not in ("this", "other", "tie"):
+    if (
+        not isinstance(value, dict)
+        or value.keys() != {"episode_id", "trial", "winner"}
+        or not isinstance(value["episode_id"], str)
+        or type(value["trial"]) is not int
+        or value["winner"] not in ("this", "other", "tie")
+    ):
         raise BadInput('A preference is {"episode_id", "trial", "winner": "this", "other" or "tie"}.')
 
 

@@ -12,14 +12,17 @@ import math
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
 from data.errors import BadInput
+from data.rows import Verdict
 from data.store import Store
-from data.types import Episode, Label, Noun
+from data.types import Episode, Noun
 
 LEASE_SECONDS = 600.0
 READ_LIMIT = 5000
@@ -65,25 +68,57 @@ class Leases:
 
     def __init__(self, seconds: float = LEASE_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
-        self._until: dict[str, dict[str, float]] = defaultdict(dict)
+        self._until: dict[str, dict[str, float]] = {}
 
     def take(self, episode_id: str, annotator: str) -> float:
         """Lease it, or renew the lease; returns how many seconds it lasts."""
-        self._until[episode_id][annotator] = self._clock() + self._seconds
+        self._until.setdefault(episode_id, {})[annotator] = self._clock() + self._seconds
         return self._seconds
 
     def release(self, episode_id: str, annotator: str) -> None:
         self._until.get(episode_id, {}).pop(annotator, None)
 
-    def holders(self, episode_id: str) -> set[str]:
-        """Annotators whose lease has not run out."""
+    def held(self) -> dict[str, set[str]]:
+        """By episode, the annotators whose lease has not run out."""
         now = self._clock()
-        if episode_id not in self._until:
-            return set()
-        holders = {annotator for annotator, until in self._until[episode_id].items() if until > now}
-        if not holders:
-            del self._until[episode_id]
-        return holders
+        for episode_id, holders in list(self._until.items()):
+            running = {annotator: until for annotator, until in holders.items() if until > now}
+            if running:
+                self._until[episode_id] = running
+            else:
+                del self._until[episode_id]
+        return {episode_id: set(holders) for episode_id, holders in self._until.items()}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What was done of a queue and what is being done, by episode."""
+
+    verdicts: Mapping[str, Mapping[str, str]]
+    """By annotator."""
+    leased: Mapping[str, Collection[str]]
+    decided: Collection[str]
+    overlap: int
+    overlap_share: float
+
+    def needed(self, id_: str) -> int:
+        """How many annotators an episode needs."""
+        return self.overlap if self.overlap > 1 and share_of(id_) < self.overlap_share else 1
+
+    def is_touched(self, id_: str) -> bool:
+        return id_ in self.verdicts or id_ in self.leased or id_ in self.decided
+
+    def is_open(self, id_: str, annotator: str) -> bool:
+        """Whether the annotator may have it."""
+        if not self.is_touched(id_):
+            return True
+        given = self.verdicts.get(id_, {})
+        others = {*given, *self.leased.get(id_, ())} - {annotator}
+        return annotator not in given and len(others) < self.needed(id_)
+
+    def state(self, id_: str) -> ReviewState:
+        given = tuple(self.verdicts.get(id_, {}).values())
+        return review_state(given, self.needed(id_), id_ in self.decided, id_ in self.leased)
 
 
 class Queues:
@@ -109,54 +144,39 @@ class Queues:
         `overlap` annotators are wanted for a share `overlap_share` of the episodes (always the same ones), one for
         the others. Raises BadInput for an unknown order or a filter that does not read.
         """
-        verdicts = self._store.current_labels(part="episode", name="verdict")
-        givers: dict[str, dict[str, str]] = defaultdict(dict)
-        for label in verdicts:
-            givers[label.target.episode_id][label.annotator] = str(label.value)
-        decided = {
-            label.target.episode_id
-            for label in self._store.current_labels(part="episode", name="adjudication")
-            if isinstance(label.value, dict) and "verdict" in label.value
-        }
+        verdicts = self._store.verdicts()
+        given: dict[str, dict[str, str]] = defaultdict(dict)
+        for verdict in verdicts:
+            given[verdict.episode_id][verdict.annotator] = verdict.value
         ids = self.ordered(filter_text, order, verdicts)
-        needed = {id_: overlap if share_of(id_) < overlap_share else 1 for id_ in ids}
         with self._lock:
-            mine = [id_ for id_ in ids if annotator in givers[id_]]
-            held = {id_ for id_ in ids if annotator in self._leases.holders(id_)}
-            open_ = [
-                id_
-                for id_ in ids
-                if annotator not in givers[id_]
-                and len(givers[id_].keys() | (self._leases.holders(id_) - {annotator})) < needed[id_]
-            ]
+            work = _Work(dict(given), self._leases.held(), self._store.adjudicated(), overlap, overlap_share)
+            open_ = [id_ for id_ in ids if work.is_open(id_, annotator)]
             wanted = [id_ for id_ in open_ if id_ not in skip]
-            chosen = sorted(wanted, key=lambda id_: id_ not in held)[:limit]
-            states = {
-                id_: review_state(
-                    tuple(givers[id_].values()), needed[id_], id_ in decided, bool(self._leases.holders(id_))
-                )
-                for id_ in ids
-            }
-            items = tuple(
-                QueueItem(
-                    episode_id=id_,
-                    state=states[id_],
-                    verdicts=len(givers[id_]),
-                    needed=needed[id_],
-                    lease_seconds=self._leases.take(id_, annotator),
-                )
-                for id_ in chosen
-            )
-        rate = verdicts_per_minute([label.at for label in verdicts if label.annotator == annotator])
+            held = [id_ for id_ in wanted if annotator in work.leased.get(id_, ())]
+            chosen = list(dict.fromkeys([*held, *wanted[: limit + len(held)]]))[:limit]
+            items = tuple(self._lease(id_, annotator, work) for id_ in chosen)
+        rate = verdicts_per_minute([verdict.at for verdict in verdicts if verdict.annotator == annotator])
+        touched = [id_ for id_ in ids if work.is_touched(id_)]
+        untouched = Counter({"pending": len(ids) - len(touched)})
         return QueuePage(
             items=items,
             total=len(ids),
-            done=sum(len(givers[id_]) >= needed[id_] for id_ in ids),
-            mine=len(mine),
+            done=sum(len(given.get(id_, ())) >= work.needed(id_) for id_ in touched),
+            mine=sum(annotator in given.get(id_, ()) for id_ in touched),
             left_for_me=len(open_),
             per_minute=rate,
             eta_seconds=len(open_) / rate * 60 if rate else None,
-            states=dict(Counter(states.values())),
+            states=dict(+(Counter(map(work.state, touched)) + untouched)),
+        )
+
+    def _lease(self, id_: str, annotator: str, work: _Work) -> QueueItem:
+        return QueueItem(
+            episode_id=id_,
+            state=work.state(id_),
+            verdicts=len(work.verdicts.get(id_, ())),
+            needed=work.needed(id_),
+            lease_seconds=self._leases.take(id_, annotator),
         )
 
     def release(self, annotator: str, episode_ids: Sequence[str]) -> None:
@@ -165,7 +185,7 @@ class Queues:
             for id_ in episode_ids:
                 self._leases.release(id_, annotator)
 
-    def ordered(self, filter_text: str, order: str, verdicts: Sequence[Label]) -> list[str]:
+    def ordered(self, filter_text: str, order: str, verdicts: Sequence[Verdict]) -> list[str]:
         """Ids of the filter, the most urgent first."""
         order = order.removeprefix("worst:")
         if order not in ORDERS:
@@ -194,16 +214,17 @@ class Queues:
         return sorted(ids, key=lambda id_: -self._signals[order, id_])
 
 
+@lru_cache(maxsize=200_000)
 def share_of(episode_id: str) -> float:
     """A number in [0, 1) that is always the same for an id: the place in a shuffle, the draw for the overlap."""
     return int.from_bytes(hashlib.sha256(episode_id.encode()).digest()[:7], "big") / 2**56
 
 
-def disagreement(verdicts: Sequence[Label]) -> dict[str, float]:
+def disagreement(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """Share of annotators outside the most frequent verdict, of every episode with one."""
     given: dict[str, Counter[str]] = defaultdict(Counter)
-    for label in verdicts:
-        given[label.target.episode_id][str(label.value)] += 1
+    for verdict in verdicts:
+        given[verdict.episode_id][verdict.value] += 1
     return {id_: 1 - counts.most_common(1)[0][1] / counts.total() for id_, counts in given.items()}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
@@ -18,6 +19,8 @@ from retro_dash.importing import Imported, ImportPreview, choose_format, import_
 
 LARGEST = 4 * 2**30
 MOST_WAITING = 20
+KEPT_SECONDS = 3600.0
+"""For so long a preview waits for somebody to import it."""
 SUFFIXES = (".gz", ".jsonl", ".json", ".parquet")
 
 
@@ -36,11 +39,13 @@ class ImportState(Noun):
 class Uploads:
     """The uploads of one home. They are deleted when they are imported or given up."""
 
-    def __init__(self, home: Path, store: Store) -> None:
-        self._folder, self._store = home / "uploads", store
+    def __init__(self, home: Path, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._store, self._clock = home / "uploads", store, clock
         self._lock = threading.Lock()
         self._states: dict[str, ImportState] = {}
         self._files: dict[str, tuple[Path, FileFormat]] = {}
+        self._received: dict[str, float] = {}
+        shutil.rmtree(self._folder, ignore_errors=True)  # What a killed hub left; nobody can name it any more.
 
     async def receive(self, name: str, chunks: AsyncIterator[bytes]) -> Path:
         """Write an upload to a file of ours. Raises Refused when it is too large or too many wait."""
@@ -74,10 +79,19 @@ class Uploads:
         return folder
 
     def _new_place(self, suffix: str) -> Path:
+        self._forget_old()
         if sum(state.state in ("ready", "importing") for state in self._states.values()) >= MOST_WAITING:
             raise Refused(f"{MOST_WAITING} uploads wait already. Import them or give them up first.")
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / f"{new_id('upload')}{suffix}"
+
+    def _forget_old(self) -> None:
+        """Delete what was previewed and then left: a tab was closed."""
+        with self._lock:
+            for id_, state in list(self._states.items()):
+                if state.state == "ready" and self._clock() - self._received[id_] > KEPT_SECONDS:
+                    self._discard(id_)
+                    del self._states[id_]
 
     def look(self, path: Path, name: str, format_: str | None) -> ImportState:
         """Preview what was received. What is not understood is deleted, and BadFile says why."""
@@ -95,6 +109,7 @@ class Uploads:
         with self._lock:
             self._states[state.id] = state
             self._files[state.id] = (path, found)
+            self._received[state.id] = self._clock()
         return state
 
     def state(self, id_: str) -> ImportState:
@@ -143,6 +158,7 @@ class Uploads:
 
     def _discard(self, id_: str) -> None:
         """Delete what was received, once: an import that has just ended may be forgotten at the same moment."""
+        self._received.pop(id_, None)
         if id_ in self._files:
             _delete(self._files.pop(id_)[0])
 

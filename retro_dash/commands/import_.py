@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.box import MARKDOWN
@@ -14,7 +15,7 @@ from rich.table import Table
 from data.formats import FORMATS
 from retro_dash.commands.curator import Curator, open_curator
 from retro_dash.folders import readable
-from retro_dash.importing import Imported, ImportPreview, choose_format, import_file, preview
+from retro_dash.importing import Imported, ImportPreview, Progress, choose_format, import_file, preview
 from retro_dash.settings import Settings
 
 COLUMNS = ("rows", "episodes", "same", "trials", "turns", "reflections", "solved", "dropped")
@@ -41,15 +42,24 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _import(place: Path, path: Path, arguments: argparse.Namespace, store: Curator) -> ImportPreview:
     """Import what lies at `place`, which the command line calls `path`."""
     found = choose_format(place, arguments.format)
-    view = preview(place, found, store.known_episodes).model_copy(update={"file": str(path)})
+    with _counting("read") as read:
+        view = preview(place, found, store.known_episodes, read).model_copy(update={"file": str(path)})
     if not arguments.json:
         _show(view)
     if not arguments.dry_run:
-        done = import_file(place, found, store, arguments.name or path.name)
+        with _counting(f"of {view.episodes - view.same - view.known:,} stored") as stored:
+            done = import_file(place, found, store, arguments.name or path.name, stored)
         print(_json_line(view, done) if arguments.json else _line(done))
     elif arguments.json:
         print(view.model_dump_json())
     return view
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Progress]:
+    """A line that counts episodes on a terminal, and nothing where nobody watches."""
+    with Console(stderr=True).status(f"0 episodes {what}") as line:
+        yield lambda count: line.update(f"{count:,} episodes {what}")
 
 
 def preview_table(views: Sequence[ImportPreview]) -> Table:

@@ -320,6 +320,15 @@ def test_with_accounts_a_blind_pair_is_about_who_is_signed_in(tmp_path: Path):
         assert client.get("/api/v1/agreement/pair", params={"annotator": "somebody else"}).json() is None
 
 
+def test_a_blind_pair_is_of_the_filters_episodes(client: TestClient, store: Store):
+    fill(store, make_episode("p1", task_id="t"), make_episode("p2", task_id="t", advice="Guess."))
+    asks = {"annotator": "kim", "filter": "id:p1,p2"}
+    pair = client.get("/api/v1/agreement/pair", params=asks).json()
+    assert {pair["this"]["episode_id"], pair["other"]["episode_id"]} == {"p1", "p2"}
+    assert client.get("/api/v1/agreement/pair", params={**asks, "filter": "id:p1"}).json() is None
+    assert client.get("/api/v1/agreement/pair", params={**asks, "filter": "nonsense:1"}).status_code == 422
+
+
 def test_a_blind_vote_never_takes_the_place_of_an_earlier_one(tmp_path: Path):
     with Store.open(tmp_path) as store:
         fill(store, *(make_episode(f"e{i}", task_id="t", advice=f"Advice {i}.") for i in range(4)))

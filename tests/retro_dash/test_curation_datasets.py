@@ -247,7 +247,7 @@ def test_a_check_names_what_is_longer_than_training_keeps_and_databases_on_both_
         )
 
     fill(curation.store, questions("sql-1", "train"), questions("sql-2", "dev"))
-    request = DatasetRequest(name="x", filter="id:sql-1,sql-2", split=Split(share=0), max_length=30)
+    request = DatasetRequest(name="x", filter="id:sql-1,sql-2", split=Split(share=0), max_length=10)
     found = {finding.kind: finding.examples for finding in curation.datasets.check(request).findings}
     assert found["database_overlap"] == ("sql-1/trial/1", "sql-1/trial/2", "sql-1/reflection/1")
     assert "sql-2/trial/1" in found["too_long"]

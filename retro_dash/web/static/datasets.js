@@ -11,7 +11,9 @@ export function datasetsPanel({ query, say }) {
   const { filter } = query();
   const name = h("input", { id: "rd-dataset-name", maxlength: 120, value: suggested(filter), autocomplete: "off" });
   const evaluators = h("input", { id: "rd-evaluators", class: "mono", placeholder: "success, no_repeats, reward>=0.5", autocomplete: "off", spellcheck: "false" });
+  const share = h("input", { type: "number", id: "rd-dataset-share", min: 0, max: 90, step: 5, value: 10 });
   const known = h("p", { class: "dim small" });
+  const loose = h("div", {});
   const result = h("div", { class: "dataset-result", role: "status" });
   const list = h("ul", { class: "versions" });
   const diff = h("div", { class: "dataset-diff", role: "status" });
@@ -21,7 +23,7 @@ export function datasetsPanel({ query, say }) {
   let exports_ = {};
   let versions = [];
 
-  const request = () => ({ name: name.value.trim() || suggested(filter), filter, evaluators: evaluators.value.split(",").map((one) => one.trim()).filter(Boolean) });
+  const request = () => ({ name: name.value.trim() || suggested(filter), filter, evaluators: evaluators.value.split(",").map((one) => one.trim()).filter(Boolean), split: { share: Math.min(90, Math.max(0, Number(share.value) || 0)) / 100 } });
 
   async function run(pressed, words, work) {
     if (freezing.getAttribute("aria-disabled") === "true") return;
@@ -79,10 +81,15 @@ export function datasetsPanel({ query, say }) {
     try {
       const details = await get(`/datasets/${id(version.hash)}`);
       fill(more, lintElement(details.lint), h("details", {}, h("summary", { class: "small" }, "Card"), h("pre", { class: "card-text" }, details.card)),
-        h("p", { class: "small dim" }, "Export as"), h("div", { class: "chips" }, Object.entries(exports_).map(([format, title]) => h("a", { class: "chip", href: `/api/v1/exports/${id(format)}?dataset=${id(version.hash)}`, download: "", title }, format))));
+        h("p", { class: "small dim" }, "Export as"), exportsOf({ dataset: version.hash }));
     } catch (problem) {
       fill(more, h("p", { class: "problem" }, problem.message));
     }
+  }
+
+  /** `what`: {dataset} or {filter}. */
+  function exportsOf(what) {
+    return h("div", { class: "chips" }, Object.entries(exports_).map(([format, title]) => h("a", { class: "chip", href: `/api/v1/exports/${id(format)}?${new URLSearchParams(what)}`, download: "", title }, format)));
   }
 
   async function compare() {
@@ -96,12 +103,16 @@ export function datasetsPanel({ query, say }) {
   }
 
   get("/datasets/evaluators").then((names) => setText(known, `Keeps episodes that pass all of: ${names.join(", ")}.`)).catch(() => {});
-  get("/formats").then((formats) => (exports_ = formats.export)).catch(() => {});
+  get("/formats").then((formats) => {
+    exports_ = formats.export;
+    fill(loose, exportsOf({ filter }));
+  }).catch(() => {});
   show();
   return h("div", { class: "datasets-panel" },
     h("p", { class: "small" }, "The queue's filter ", h("code", {}, filter || "(everything)"), " with the labels as they stand now. What people discarded is left out."),
     h("div", { class: "field" }, h("label", { for: "rd-dataset-name" }, "Name"), name), h("div", { class: "field" }, h("label", { for: "rd-evaluators" }, "Evaluators"), evaluators, known),
-    h("div", { class: "tools row" }, freezing, checking), result, h("h3", {}, "Versions"), h("p", { class: "dim small" }, "Tick two to compare them."), diff, list);
+    h("div", { class: "field" }, h("label", { for: "rd-dataset-share" }, "Tasks kept for evaluation, %"), share),
+    h("div", { class: "tools row" }, freezing, checking), result, h("details", {}, h("summary", { class: "small" }, "Export the filter as it stands, unfrozen"), loose), h("h3", {}, "Versions"), h("p", { class: "dim small" }, "Tick two to compare them."), diff, list);
 }
 
 const suggested = (filter) => `${filter.replace(/[^\w ]+/g, " ").trim().replace(/\s+/g, "-") || "all"}-${new Date().toISOString().slice(0, 10)}`;

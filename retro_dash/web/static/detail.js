@@ -170,9 +170,13 @@ function headElement(episode, trials, { onClose, tell, board, onAgain }) {
       h("span", { class: "chip" }, settingsWords(episode)), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
     h("div", { class: "tools row" },
       episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,
-      trials.length ? button("Same task again", onAgain, { title: "On the Play page, from the start" }) : null, h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), button("Copy as Markdown", copy), button("Is this trace reproducible?", replay),
+      trials.length ? button("Same task again", onAgain, { title: "On the Play page, from the start" }) : null, h("a", { class: "button", href: `/results?${new URLSearchParams({ new: "1", filter: `id:${episode.id}` })}` }, "Evaluate methods on it"), h("a", { class: "button", href: `/curate?${new URLSearchParams({ filter: exact(episode.id), episode: episode.id })}`, title: "On the Curate page" }, "Label it"),
+      button("Copy as Markdown", copy), h("a", { class: "button", href: `/api/v1/exports/html?${new URLSearchParams({ filter: exact(episode.id) })}`, download: "", title: "One file that opens offline" }, "Save as HTML"), button("Is this trace reproducible?", replay),
       button("Expand all", () => foldAll(board, true)), button("Collapse all", () => foldAll(board, false))));
 }
+
+/** The filter of one episode, whatever its id holds. */
+const exact = (episodeId) => `id:"${episodeId.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 
 function replayWords(report) {
   return report.is_reproducible ? [`✓ Reproducible. ${report.summary}`, "success"] : [`✕ Not reproducible. ${report.summary}`, "failure"];

@@ -1,6 +1,6 @@
 // The filter line: completion of fields and values, and where a mistake is.
 
-import { fill, h, setText } from "./dom.js";
+import { fill, h, setText, store } from "./dom.js";
 
 const SHOWN = 9;
 
@@ -39,7 +39,7 @@ export function filterLine(onFilter) {
       choices = fields.filter((field) => field.name.startsWith(bare.toLowerCase())).map((field) => ({
         text: `${minus}${field.name}${field.type === "number" ? ">" : ":"}`, show: field.example, meaning: field.meaning }));
     }
-    choices = choices.slice(0, SHOWN);
+    choices = [...(input.value === "" ? savedFilters() : []), ...choices].slice(0, SHOWN);
     at = -1;
     draw();
   }
@@ -80,7 +80,7 @@ export function filterLine(onFilter) {
     clearTimeout(timer);
     timer = setTimeout(use, 350);
   });
-  input.addEventListener("focus", () => input.value === "" || complete());
+  input.addEventListener("focus", () => (input.value === "" && !savedFilters().length) || complete());
   input.addEventListener("blur", () => setTimeout(close, 120));
   input.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -131,5 +131,8 @@ export function filterLine(onFilter) {
     },
   };
 }
+
+/** The filters that were saved over the table of episodes. */
+const savedFilters = () => (store("filters") ?? []).map((text) => ({ text: `${text} `, show: text, meaning: "★ saved" }));
 
 const quoted = (text) => (/^[\w.@/-]+$/.test(text) ? text : `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);

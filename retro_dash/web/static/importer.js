@@ -10,7 +10,7 @@ const LONGEST_ADDRESS = 40_000;
 
 /** `onImported()` when new episodes are there. */
 export function importPanel({ onImported }) {
-  const files = h("input", { type: "file", id: "rd-import-file", multiple: true, accept: ".json,.jsonl,.txt,.log,.parquet,.eval,.gz,.zip" });
+  const files = h("input", { type: "file", id: "rd-import-file", multiple: true, accept: ".json,.jsonl,.txt,.log,.parquet,.eval,.html,.traj,.gz,.zip" });
   const folder = h("input", { type: "file", id: "rd-import-folder", webkitdirectory: true });
   const format = h("select", { id: "rd-import-format" }, h("option", { value: "" }, "as it looks"));
   const place = h("div", { class: "import-result", role: "status" });

@@ -25,7 +25,7 @@ export function drawItem(element, item, { ledger, isSaved, isBlind, onFocus }) {
   fill(columns, episode.trials.flatMap((trial) => [trialElement(trial), reflectionPlace(trial)]));
   if (episode.trials.length === 1) columns.append(openingColumn(episode.trials[0]));
   if (!episode.trials.length) fill(columns, h("p", { class: "dim" }, "This episode has no trials."));
-  columns.style.setProperty("--columns", [...columns.children].map((one) => (one.matches(".reflection-column") ? "minmax(210px, 0.72fr)" : "minmax(250px, 1fr)")).join(" "));
+  columns.style.setProperty("--columns", [...columns.children].map((one) => (one.matches(".reflection-column") ? "minmax(270px, 0.8fr)" : "minmax(300px, 1fr)")).join(" "));
   columns.classList.toggle("single", episode.trials.length === 1);
   show();
 

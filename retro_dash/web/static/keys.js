@@ -1,4 +1,4 @@
-// The keys of a page. Quiet while somebody types, chooses from a list, or holds Ctrl, Alt or Meta.
+// The keys of a page. Quiet while somebody types, chooses from a list, or holds Alt. Cmd is Ctrl.
 
 const bindings = [];
 
@@ -9,19 +9,21 @@ export function bind(keys, label, run, when = () => true) {
 
 export const known = () => bindings;
 
+/** What is pressed, as people write it. */
 export function pressed(event) {
-  const letter = /^[a-zA-Z]$/.test(event.key);
-  return (event.shiftKey && (letter || event.key.length > 1) ? "Shift+" : "") + (letter ? event.key.toLowerCase() : event.key);
+  const isLetter = /^[a-zA-Z]$/.test(event.key);
+  const held = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.shiftKey && (isLetter || event.key.length > 1) ? "Shift+" : "");
+  return held + (isLetter ? (held ? event.key.toUpperCase() : event.key.toLowerCase()) : event.key);
 }
 
-const matches = (keys, key) => keys.split(" ").some((one) => one.replace(/Shift\+([A-Z])/, (_, c) => `Shift+${c.toLowerCase()}`) === key);
+const matches = (keys, key) => keys.split(" ").includes(key);
 
 function isTyping(target) {
   return target.isContentEditable || (target.matches?.("input, textarea, select") && !["checkbox", "button"].includes(target.type));
 }
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
+  if (event.altKey || event.defaultPrevented || event.isComposing) return;
   if (isTyping(event.target)) return void (event.key === "Escape" && event.target.blur());
   if (document.querySelector("dialog[open]")) return;
   const key = pressed(event);

@@ -66,7 +66,7 @@ export function openLabelling({ desk, onChanged, onState, goTo, tell, say: read 
 
   function onSaved(labels) {
     if (labels.some((label) => isHere(label.target.episode_id))) onChanged();
-    if (!outbox.size) desk.queue.refill();
+    if (!outbox.size) desk.queue.refillSoon();
   }
 
   /** Somebody said something, here or elsewhere: in the terminal, in another browser. */

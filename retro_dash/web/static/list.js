@@ -26,7 +26,8 @@ export function drawList(element, { onOpen, onQuery }) {
   const quick = h("div", { class: "quick", role: "group", "aria-label": "Saved filters" });
   const train = h("a", { class: "button chip-button" }, "Train on these");
   const evaluate = h("a", { class: "button chip-button" }, "Evaluate on their tasks");
-  const these = h("div", { class: "these", hidden: true }, train, evaluate);
+  const label = h("a", { class: "button chip-button" }, "Label these");
+  const these = h("div", { class: "these", hidden: true }, train, evaluate, label);
   const head = h("tr", {});
   const body = h("tbody", {});
   const status = h("p", { class: "dim small count", role: "status" }, "Loading episodes …");
@@ -59,6 +60,7 @@ export function drawList(element, { onOpen, onQuery }) {
       ({ rows, total } = page);
       these.hidden = total === 0;
       train.href = `/train?${new URLSearchParams({ new: "1", filter: query.filter })}`;
+      label.href = `/curate?${new URLSearchParams(query.filter ? { filter: query.filter } : {})}`;
       evaluate.href = `/results?${new URLSearchParams({ new: "1", filter: query.filter })}`;
       showRows();
     } catch (error) {

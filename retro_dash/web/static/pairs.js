@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { button, fill, h, setText } from "./dom.js";
 
 /** `onVote(target, value)` keeps a vote; `whenSaved()` resolves once the hub has it. Returns {start, end, isOn, vote}. */
-export function drawPairs(element, { annotator, keysOf, whenSaved, onStart, onVote, say }) {
+export function drawPairs(element, { annotator, filter, keysOf, whenSaved, onStart, onVote, say }) {
   let pair = null;
   let isOn = false;
   let votes = 0;
@@ -16,7 +16,7 @@ export function drawPairs(element, { annotator, keysOf, whenSaved, onStart, onVo
     isOn = true;
     element.hidden = false;
     try {
-      pair = await get("/agreement/pair", { annotator: annotator() });
+      pair = await get("/agreement/pair", { annotator: annotator(), filter: filter() });
       if (isOn) show();
     } catch (problem) {
       fill(element, h("p", { class: "problem", role: "alert" }, problem.message));
@@ -25,7 +25,7 @@ export function drawPairs(element, { annotator, keysOf, whenSaved, onStart, onVo
 
   function show() {
     if (!pair) {
-      return void fill(element, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, votes ? "✓ No pair is left." : "No two reflections to compare.")), h("p", {}, "A pair is two different reflections on failures of the same task. Play a task twice and they stand here, without a name and without what came of them."), score));
+      return void fill(element, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, votes ? "✓ No pair is left." : "No two reflections to compare.")), h("p", {}, "A pair is two different reflections on failures of the same task. Play a task twice and they stand here, without a name and without what came of them.", filter() ? [" Looked for among ", h("code", {}, filter()), "; without a filter there may be more."] : null), score));
     }
     fill(element, h("header", {}, h("p", { class: "dim small" }, "Both look back on a failed trial of this task. Which advice is better?"), h("h2", { class: "task" }, pair.instruction)),
       h("div", { class: "pair-texts" }, side(pair.this.text, "left"), side(pair.other.text, "right")),
@@ -34,7 +34,7 @@ export function drawPairs(element, { annotator, keysOf, whenSaved, onStart, onVo
     compare();
   }
 
-  const side = (text, where) => h("section", { class: "reflection", "aria-label": where === "left" ? "Left" : "Right" }, h("header", {}, h("h3", {}, where === "left" ? "A" : "B")), h("blockquote", {}, text));
+  const side = (text, where) => h("section", { class: "reflection", "aria-label": where === "left" ? "Left" : "Right" }, h("header", {}, h("h3", {}, where === "left" ? "A" : "B")), h("blockquote", {}, text.trim()));
   const choice = (which, label) => button([h("kbd", {}, keysOf(which).split(" ")[0]), h("span", {}, which === "left" ? `A: ${label}` : which === "right" ? `B: ${label}` : label)], () => vote(which), { class: "key" });
 
   async function vote(which) {

@@ -3,6 +3,9 @@
 import { get, id, post } from "./api.js";
 
 const AHEAD = 4;
+/** With so few ahead more are asked for at once; else soon, so that many labels ask the hub once. */
+const FEW = 2;
+const SOON_MS = 2000;
 /** As many as the hub takes, and short enough for an address. */
 const MOST_SKIPPED = 200;
 const KEPT_ITEMS = 40;
@@ -16,6 +19,7 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   let work = null;
   let generation = 0;
   let moves = 0;
+  let soon = 0;
   const items = new Map();
 
   /** An episode with every label that was ever said of it, unsaved ones included. */
@@ -82,7 +86,8 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
       at = trail.length - 1;
     }
     remember();
-    refill();
+    if (ahead.length < FEW) refill();
+    else refillSoon();
     return current();
   }
 
@@ -116,6 +121,13 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
     }
   }
 
+  function refillSoon() {
+    soon ||= setTimeout(() => {
+      soon = 0;
+      refill();
+    }, SOON_MS);
+  }
+
   async function ask(mine) {
     // Items that were passed over, or whose verdict is still on its way, would come again.
     const skip = trail.filter((one) => !isJudged(one) || pending(one).length).slice(-MOST_SKIPPED);
@@ -137,7 +149,7 @@ export function openQueue({ annotator, isJudged, pending, onProgress, onProblem 
   addEventListener("pagehide", () => ahead.length && fetch("/api/v1/queue/release", { method: "POST", keepalive: true, headers: { "content-type": "application/json" }, body: JSON.stringify({ annotator: annotator(), episode_ids: ahead }) }).catch(() => {}));
 
   return {
-    load, start, next, back, visit, refill, current,
+    load, start, next, back, visit, refillSoon, current,
     forget: (episodeId) => items.delete(episodeId),
     cached: (episodeId) => items.get(episodeId),
     place: () => ({ at, seen: trail.length }),

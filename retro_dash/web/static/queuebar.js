@@ -34,7 +34,7 @@ export function drawQueueBar({ me, annotator, query, onQuery, onOption, onAnnota
   const words = h("span", { class: "tabular small" }, "…");
   const element = h("div", { class: "queue-bar" }, line.element, order, auto, blind, h("label", { class: "who-labels small" }, h("span", { class: "sign human", "aria-hidden": "true" }, "✎"), name),
     h("div", { class: "progress" }, meter, words),
-    h("div", { class: "group" }, button("A/B", () => onPair(), { class: "toggle", title: "Blind votes: which advice is better? (Shift+V)" }), review, button("Tags", () => onPanel("tags"), { class: "toggle", title: "The tag set (Shift+T)" }), button("Datasets", () => onPanel("datasets"), { class: "toggle" }), button("Import", () => onPanel("import"), { class: "toggle" }), button("Keys", () => onPanel("keys"), { class: "toggle" })));
+    h("div", { class: "group" }, button("A/B", () => onPair(), { class: "toggle", title: "Blind votes: which advice is better? (Shift+V)" }), review, button("History", () => onPanel("history"), { class: "toggle", title: "Who said what of this item, and when (Shift+Y)" }), button("Tags", () => onPanel("tags"), { class: "toggle", title: "The tag set (Shift+T)" }), button("Datasets", () => onPanel("datasets"), { class: "toggle" }), button("Import", () => onPanel("import"), { class: "toggle" }), button("Keys", () => onPanel("keys"), { class: "toggle" })));
   get("/filters").then(line.know).catch(() => {});
 
   function showProgress(now) {

@@ -22,11 +22,13 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
   let chosen = -1;
   let shown = 0;
   const numbers = h("dl", { class: "preview-counts tabular agreement" });
-  const people = h("div", {});
+  const people = h("div", {}, h("p", { class: "dim small" }, "Reading what everybody said …"));
   const list = h("ul", { class: "disputes", "aria-label": "Disagreements" });
   const rest = h("p", {});
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const status = h("p", { class: "small dim", role: "status" });
+  // What stands under the numbers waits for them, so that nothing jumps.
+  const below = h("div", { class: "review-below", hidden: true });
   const names = h("div", { class: "chips", role: "group", "aria-label": "Which label" }, NAMES.map(([value, label]) => button(label, () => choose(value), { class: "toggle small", "aria-pressed": String(value === name), "data-name": value })));
 
   function choose(value) {
@@ -45,6 +47,7 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
       problem.hidden = false;
       setText(problem, error.message);
     }
+    below.hidden = false;
   }
 
   function show() {
@@ -139,7 +142,7 @@ export function reviewPanel({ open, decide, query, onQuery, say }) {
   const step = (by) => go(chosen < 0 ? 0 : chosen + by);
 
   load();
-  const element = h("div", { class: "review-panel" }, names, problem, numbers, people, h("h3", {}, "Disagreements"), status, list, rest, assignment({ query, onQuery }), judgeSection({ query, say }));
+  const element = h("div", { class: "review-panel" }, names, problem, numbers, people, fill(below, h("h3", {}, "Disagreements"), status, list, rest, assignment({ query, onQuery }), judgeSection({ query, say })));
   return { element, step };
 }
 

@@ -51,9 +51,9 @@ export async function draw(frame) {
       begin(queue.query(), desk.item?.episode.id);
     },
   });
-  const pairs = drawPairs(pairBox, { annotator: () => desk.annotator, keysOf: keymap.keysOf, whenSaved: () => labels.outbox.whenEmpty(), onStart: leaveItem, onVote: labels.vote, say: frame.say });
+  const pairs = drawPairs(pairBox, { annotator: () => desk.annotator, filter: () => queue.query().filter, keysOf: keymap.keysOf, whenSaved: () => labels.outbox.whenEmpty(), onStart: leaveItem, onVote: labels.vote, say: frame.say });
   const drawer = drawDrawer({
-    keymap, query: () => queue.query(), onQuery: (change) => begin({ ...queue.query(), ...change }, desk.item?.episode.id), say: frame.say, refocus: walk.refocus, onImported: () => begin(queue.query()),
+    keymap, episode: () => desk.item?.episode.id ?? null, only: () => (choice.isBlind ? desk.annotator : null), query: () => queue.query(), onQuery: (change) => begin({ ...queue.query(), ...change }, desk.item?.episode.id), say: frame.say, refocus: walk.refocus, onImported: () => begin(queue.query()),
     show: (place) => walk.goTo(place, { quiet: true }), decide: labels.decide, onTags: takeTags,
   });
   fill(frame.main, h("h1", { class: "sr" }, "Curate"), queueBar.element, problemLine, stage, pairBox, empty, bar.element, drawer.element);
@@ -66,7 +66,7 @@ export async function draw(frame) {
     return {
       forward: next, back, down: () => walk.move(1), up: () => walk.move(-1), trialNext: () => walk.jump(1, "trial"), trialBack: () => walk.jump(-1, "trial"), reflection: () => walk.jump(1, "reflection"), whole: () => walk.focus({ part: "episode" }),
       filter: () => queueBar.focus(), auto: () => setOption("auto-advance", !choice.isAuto), blind: () => setOption("blind", !choice.isBlind), pair: () => pairs.start(),
-      review: panel("review"), disputeNext: () => drawer.step(1), disputeBack: () => drawer.step(-1), tags: panel("tags"), datasets: panel("datasets"), import: panel("import"), keys: panel("keys"),
+      review: panel("review"), history: panel("history"), disputeNext: () => drawer.step(1), disputeBack: () => drawer.step(-1), tags: panel("tags"), datasets: panel("datasets"), import: panel("import"), keys: panel("keys"),
       close: () => drawer.close() || (on() ? walk.focus({ part: "episode" }) : pairs.isOn() && begin(queue.query(), queue.current())),
       left: () => pairs.vote("left"), right: () => pairs.vote("right"), tie: () => pairs.vote("tie"),
     };
@@ -117,6 +117,7 @@ export async function draw(frame) {
     frame.crumbs({ text: query.filter || "All episodes", href: `/curate?${new URLSearchParams(query.filter ? { filter: query.filter } : {})}` }, { text: task.env }, { text: task.id }, { text: `item ${queue.place().at + 1} of this sitting` });
     document.title = `${task.instruction.slice(0, 60)} · Curate · Retro Dash`;
     frame.say(task.instruction);
+    drawer.look();
   }
 
   function leaveItem() {
@@ -132,6 +133,7 @@ export async function draw(frame) {
     if (!desk.item) return;
     walk.show();
     showBar();
+    drawer.look();
   }
 
   function showBar() {

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from retro_dash.address import find_hub
 from retro_dash.client import HubClient
+from retro_dash.tui.setup import FIRST_TASK
 from training.tiny import create_model
 
 FOLDER = Path(__file__).parent
@@ -149,6 +150,20 @@ def take_curate(size: str) -> None:
     save("review", size)
     press("Escape")
     wait_for("all saved")
+    press("D")
+    wait_for("J/K Scroll")
+    press("n")
+    wait_for("Evaluators, with commas")
+    press("C-s")
+    wait_for("Ctrl+S freezes it.")
+    press("C-s")
+    wait_for("Frozen as", "of the tasks kept for evaluation")
+    save("datasets", size)
+    press("Escape", "T")
+    wait_for("key | name | meaning", "| lucky |")
+    save("tags", size)
+    press("Escape", "u", "u", "u", "u")  # So that the next size finds what this one found.
+    wait_for("all saved")
 
 
 def take_runs(size: str) -> None:
@@ -186,10 +201,12 @@ def prepare(home: Path, client: HubClient) -> None:
     question = client.open_live({"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"})
     client.press(str(question["episode_id"]), "run_episode")
     client.submit_run({"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 16})
-    other = str(client.open_live({"env": "alfworld", "task_id": "rooms-7-small-0007", "seed": 1})["episode_id"])
+    other = str(client.open_live({"env": "alfworld", "task_id": FIRST_TASK, "seed": 1})["episode_id"])
     client.press(other, "run_trial")
     wait_until(lambda: client.live_state(other)["phase"] == "between_trials")
-    client.press(other, "reflect", {"text": "Look into every drawer before the tables, and take the lamp last."})
+    client.press(
+        other, "reflect", {"text": "Look into the fridge and the cabinets before the tables, then heat the egg."}
+    )
     client.press(other, "stop")
     wait_until(lambda: len(client.run_queue()) == 0 and client.runs(["evaluate"])[0].state == "finished")
     for number, row in enumerate(client.episodes("gain>0", limit=3).rows):

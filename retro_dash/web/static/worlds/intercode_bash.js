@@ -15,7 +15,7 @@ export function draw(element, view) {
   parts.terminal.hidden = view.output === null;
   setText(parts.status, view.status === null || view.status === undefined ? "No command ran yet." : `exit status ${view.status}`);
   const changed = view.tree.filter((one) => one.change).length;
-  setText(parts.count, `${view.entries} entries${changed ? `, ${changed} changed` : ""}`);
+  setText(parts.count, `${view.entries} ${view.entries === 1 ? "entry" : "entries"}${changed ? `, ${changed} changed` : ""}`);
   const changesFirst = view.tree.toSorted((one, other) => Boolean(other.change) - Boolean(one.change));
   keyed(parts.tree, changesFirst, (one) => `${one.path} ${one.change}`, createEntry);
   showResult(parts.result, view.result);

@@ -1,6 +1,6 @@
 // A database: the rows of the last query, its tables and columns, and after the end the right answer beside ours.
 
-import { fill, h, keyed, number, setText } from "../dom.js";
+import { fill, h, keyed, number, plural, setText } from "../dom.js";
 
 export function draw(element, view) {
   const parts = element.__sql ?? build(element);
@@ -21,7 +21,7 @@ function build(element) {
 }
 
 function createTable(table) {
-  return h("li", {}, h("details", {}, h("summary", {}, h("code", {}, table.name), h("span", { class: "dim small" }, ` ${table.columns.length} columns`)),
+  return h("li", {}, h("details", {}, h("summary", {}, h("code", {}, table.name), h("span", { class: "dim small" }, ` ${plural(table.columns.length, "column")}`)),
     h("ul", { class: "columns" }, table.columns.map((column) => h("li", {}, h("code", {}, column.name), h("span", { class: "dim small" }, ` ${column.type}`, column.key ? ` ${column.key === true ? "key" : column.key}` : ""))),
       (table.foreign_keys ?? []).map((key) => h("li", { class: "dim small" }, key)))));
 }
@@ -38,5 +38,5 @@ function rowsOf({ columns, rows, row_count: count, error }) {
   return [h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rows" }, h("table", { class: "rows" },
     h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
     h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", { class: cell === null ? "dim" : "" }, cell === null ? "NULL" : String(cell)))))))),
-    h("p", { class: "dim small" }, `${count.toLocaleString("en")} rows${count > rows.length ? `, the first ${rows.length} shown` : ""}`)];
+    h("p", { class: "dim small" }, `${plural(count, "row")}${count > rows.length ? `, the first ${rows.length} shown` : ""}`)];
 }

@@ -1,7 +1,7 @@
 // What stands around the trials on the Play page: head, strip, end, budget, other live episodes.
 
 import { get } from "./api.js";
-import { button, fill, h, keyed, number, setText, sign, signed } from "./dom.js";
+import { button, fill, h, keyed, number, plural, setText, sign, signed } from "./dom.js";
 import { drawIntro } from "./intro.js";
 import { gainBadge, outcome, settingsWords } from "./turns.js";
 
@@ -90,7 +90,7 @@ export function showEnd(page, state) {
   page.end.dataset.key = key;
   const solved = trials.findIndex((trial) => trial.success) + 1;
   const say = solved ? `Solved in trial ${solved}${solved > 1 ? `, after ${solved - 1} reflection${solved > 2 ? "s" : ""}` : ""}.`
-    : episode.state === "failed" ? `Not solved in ${trials.length} trials.` : `The episode ended: ${episode.state}.`;
+    : episode.state === "failed" ? `Not solved in ${plural(trials.length, "trial")}.` : `The episode ended: ${episode.state}.`;
   fill(page.end, h("p", {}, h("span", { class: `sign ${solved ? "success" : "failure"}`, "aria-hidden": "true" }, solved ? "✓" : "✕"), " ", h("strong", {}, say), helped ? gainBadge(helped) : null),
     h("div", { class: "tools row" }, h("a", { class: "button primary", href: `/episodes?episode=${encodeURIComponent(episode.id)}` }, "Compare its trials side by side"),
       h("a", { class: "button", href: `/curate?${new URLSearchParams({ filter: `id:${episode.id}`, episode: episode.id })}` }, "Label it"), h("span", { class: "dim small" }, "or fork any turn, or press ", h("kbd", {}, "O"), " for a new episode")));

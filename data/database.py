@@ -12,8 +12,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from data import queries
+from data.cursor import column
 from data.errors import BadFile, BadInput, StorageError
+from data.event_queries import last_position
 from data.gate import Gate
 from data.recovery import Recovery, recover, stamp
 
@@ -97,7 +98,7 @@ class Database:
                 self.is_cut_off = False
             except duckdb.Error:
                 self._connection = duckdb.connect(self.path, read_only=True, config=SETTINGS)
-                self.newest_position = queries.last_position(self._connection)
+                self.newest_position = last_position(self._connection)
 
     def copy(self, path: Path) -> None:
         """Write it to the new file `path` as it is at one moment, and check the copy. Raises StorageError."""
@@ -121,7 +122,7 @@ class Database:
                 _run_scripts(connection, [SCHEMA.read_text()], newest)
             elif version < newest:
                 connection = self._migrate(connection, version)
-            self.newest_position = queries.last_position(connection)
+            self.newest_position = last_position(connection)
         except BaseException:
             connection.close()
             raise
@@ -184,9 +185,9 @@ def refused(error: BaseException, what: str) -> BadInput | StorageError:
 
 def schema_version(connection: Any) -> int:
     """Version of an open database, 0 when it is empty."""
-    if not queries.column(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):
+    if not column(connection, "SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):
         return 0
-    return int(queries.column(connection, "SELECT value FROM meta WHERE name = 'schema_version'")[0])
+    return int(column(connection, "SELECT value FROM meta WHERE name = 'schema_version'")[0])
 
 
 def _run_scripts(connection: Any, scripts: Sequence[str], version: int) -> None:
@@ -205,7 +206,7 @@ def _run_scripts(connection: Any, scripts: Sequence[str], version: int) -> None:
 
 def _copy_database(cursor: Cursor, path: Path) -> dict[str, int]:
     """Copy the database as it is at one moment; return the rows of each table."""
-    own_name = queries.column(cursor, "SELECT current_database()")[0]
+    own_name = column(cursor, "SELECT current_database()")[0]
     alias = f"copy_{stamp()}"
     cursor.execute(f"ATTACH {_quoted(str(path))} AS {alias}")
     try:
@@ -220,7 +221,7 @@ def _copy_database(cursor: Cursor, path: Path) -> dict[str, int]:
 
 def _row_counts(cursor: Cursor) -> dict[str, int]:
     sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY table_name"
-    return {name: queries.column(cursor, f"SELECT count(*) FROM {name}")[0] for name in queries.column(cursor, sql)}  # noqa: S608
+    return {name: column(cursor, f"SELECT count(*) FROM {name}")[0] for name in column(cursor, sql)}  # noqa: S608
 
 
 def _quoted(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -60,6 +61,16 @@ class EpisodePage(Noun):
     rows: tuple[EpisodeRow, ...]
     next_cursor: str | None = None
     """Where to go on: the id of the last row; None when there is nothing behind it."""
+
+
+class Verdict(NamedTuple):
+    """What an annotator says of an episode as a whole, as it stands."""
+
+    episode_id: str
+    annotator: str
+    value: str
+    at: datetime
+    """In UTC, without a zone."""
 
 
 class ReflectionRow(Noun):

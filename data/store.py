@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
-from data import listing, queries
+from data import episode_queries, event_queries, label_queries, listing, run_queries
+from data.cursor import column, known
 from data.database import (
     FULL,
     READ_ONLY,
@@ -38,7 +39,7 @@ from data.lock import own
 from data.migrations import MIGRATIONS
 from data.projection import Projection, names_in
 from data.recovery import Recovery
-from data.rows import EpisodePage, Facets, MetricSeries, ReflectionRow, StoredEvent
+from data.rows import EpisodePage, Facets, MetricSeries, ReflectionRow, StoredEvent, Verdict
 from data.types import Adapter, DatasetVersion, Episode, Label, Run, Turn
 
 T = TypeVar("T")
@@ -159,17 +160,17 @@ class Store:
 
     def episode(self, id_: str, with_tokens: bool = False) -> Episode:
         """One whole episode. Token ids and log-probabilities only on request. Raises UnknownName."""
-        return self._ask(queries.episode, id_, with_tokens)
+        return self._ask(episode_queries.episode, id_, with_tokens)
 
     def parts(self, episode_id: str) -> frozenset[tuple[str, int | None, int | None]]:
         """The episode, its trials, turns and reflections, each as part, trial and turn. Raises UnknownName."""
-        return self._ask(queries.parts, episode_id)
+        return self._ask(episode_queries.parts, episode_id)
 
     def turns(
         self, episode_id: str, trial: int, start: int = 1, stop: int | None = None, with_tokens: bool = False
     ) -> tuple[Turn, ...]:
         """Turns `start` up to, not including, `stop` of a trial. Raises UnknownName."""
-        return self._ask(queries.turns, episode_id, trial, start, stop, with_tokens)
+        return self._ask(episode_queries.turns, episode_id, trial, start, stop, with_tokens)
 
     def episode_rows(
         self, filter_: str = "", sort: str = "-created", limit: int = 50, offset: int = 0, after: str | None = None
@@ -190,9 +191,13 @@ class Store:
         """The reflections of a filter's episodes, the newest episode's first. Raises BadInput."""
         return self._ask(listing.reflections, filter_)
 
+    def gains(self, episode_ids: Sequence[str]) -> dict[tuple[str, int], float | None]:
+        """By episode and trial, what the reflections of these episodes gained; None where that is not known yet."""
+        return self._ask(episode_queries.gains, episode_ids)
+
     def known_episodes(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are in the store."""
-        return self._ask(queries.known, "episodes", "id", ids)
+        return self._ask(known, "episodes", "id", ids)
 
     def facets(self) -> Facets:
         """Known values of the filter's fields."""
@@ -212,7 +217,7 @@ class Store:
 
         `after`: only what came after the label with this id. Raises BadInput when there is none.
         """
-        return self._ask(queries.labels, "labels", episode_id, conditions, after, limit)
+        return self._ask(label_queries.labels, "labels", episode_id, conditions, after, limit)
 
     def current_labels(
         self,
@@ -223,7 +228,15 @@ class Store:
         **conditions: str | int,
     ) -> tuple[Label, ...]:
         """The labels that stand: the newest not undone for every target, name and annotator."""
-        return self._ask(queries.labels, "current_labels", episode_id, conditions, after, limit)
+        return self._ask(label_queries.labels, "current_labels", episode_id, conditions, after, limit)
+
+    def verdicts(self) -> list[Verdict]:
+        """The standing verdicts on whole episodes, in the order in which they came; a queue asks at every item."""
+        return self._ask(label_queries.verdicts)
+
+    def adjudicated(self) -> set[str]:
+        """Ids of the episodes on whose verdict somebody had the final word."""
+        return self._ask(label_queries.adjudicated)
 
     def runs(
         self,
@@ -237,14 +250,14 @@ class Store:
 
         Raises BadInput when there is no such run.
         """
-        return self._ask(queries.runs, kinds, states, after, limit)
+        return self._ask(run_queries.runs, kinds, states, after, limit)
 
     def run(self, id_: str) -> Run:
         """One run. Raises UnknownName."""
-        return self._ask(queries.run, id_)
+        return self._ask(run_queries.run, id_)
 
     def metric_names(self, run_id: str) -> tuple[str, ...]:
-        return self._ask(queries.metric_names, run_id)
+        return self._ask(run_queries.metric_names, run_id)
 
     def metrics(
         self, run_id: str, names: Sequence[str] = (), max_points: int = 1000, steps: tuple[int, int] | None = None
@@ -253,13 +266,13 @@ class Store:
 
         With `steps`, only what lies between the two, both included.
         """
-        return self._ask(queries.metrics, run_id, names, max_points, steps)
+        return self._ask(run_queries.metrics, run_id, names, max_points, steps)
 
     def adapters(self) -> tuple[Adapter, ...]:
-        return self._ask(queries.adapters)
+        return self._ask(run_queries.adapters)
 
     def datasets(self) -> tuple[DatasetVersion, ...]:
-        return self._ask(queries.datasets)
+        return self._ask(run_queries.datasets)
 
     # Following ------------------------------------------------------------------------------------------------------
 
@@ -267,7 +280,7 @@ class Store:
         self, position: int, run_id: str | None = None, episode_id: str | None = None, limit: int = 1000
     ) -> tuple[StoredEvent, ...]:
         """What was appended after `position` (0 for all), in order; go on from the last one's position."""
-        return self._ask(queries.events_since, position, run_id, episode_id, limit)
+        return self._ask(event_queries.events_since, position, run_id, episode_id, limit)
 
     def last_position(self) -> int:
         """Position of the newest event, 0 in an empty store."""
@@ -275,7 +288,7 @@ class Store:
 
     def last_seq(self, run_id: str) -> int | None:
         """Highest sequence number of a run, None when it has no event."""
-        return self._ask(queries.last_seq, run_id)
+        return self._ask(event_queries.last_seq, run_id)
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -296,7 +309,7 @@ class Store:
         with self._database.cursor() as cursor:
             cursor.begin()
             try:
-                projection = Projection(queries.stored(cursor, names_in(events)), self._next_position)
+                projection = Projection(event_queries.stored(cursor, names_in(events)), self._next_position)
                 projection.take(events)
                 write_rows(cursor, projection)
                 labels = [event for event in projection.applied if isinstance(event.body, LabelMade)]
@@ -324,7 +337,7 @@ class Store:
     def _replay_journal(self) -> int:
         """Apply the labels that the journal has and the database lacks; return how many."""
         with self._database.cursor() as cursor:
-            found = queries.column(cursor, "SELECT value FROM meta WHERE name = 'journal_offset'")
+            found = column(cursor, "SELECT value FROM meta WHERE name = 'journal_offset'")
         part = self._journal.read(int(found[0]) if found else 0)
         if part.bad_lines:
             log.warning("%d lines of %s cannot be read and were left out.", part.bad_lines, self._journal.path)

@@ -1,0 +1,47 @@
+"""A database cursor, and how the questions read its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+Record = dict[str, Any]
+Parameters = Sequence[Any] | dict[str, Any]
+
+
+class Cursor(Protocol):
+    """What a query needs of a database cursor."""
+
+    @property
+    def description(self) -> Any: ...
+
+    def execute(self, query: str, parameters: Any = ...) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+def records(cursor: Cursor, sql: str, parameters: Parameters = ()) -> list[Record]:
+    """All rows, as dictionaries by column."""
+    cursor.execute(sql, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def column(cursor: Cursor, sql: str, parameters: Parameters = ()) -> list[Any]:
+    """The first column of all rows."""
+    cursor.execute(sql, parameters)
+    return [row[0] for row in cursor.fetchall()]
+
+
+def known(cursor: Cursor, table: str, key: str, names: Sequence[str]) -> set[str]:
+    """Which of `names` are in a table's key column. Table and column are literals of this package."""
+    if not names:
+        return set()
+    sql = f"SELECT {key} FROM {table} WHERE {key} IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608
+    return set(column(cursor, sql, [list(names)]))
+
+
+def aware(time: datetime | None) -> Any:
+    """A stored time with its zone: the store keeps naive UTC."""
+    return time if time is None else time.replace(tzinfo=UTC)

@@ -14,9 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-SEED = 20260101
+from envs.sql_made import Made, Rows
 
-Cell = None | int | str | Decimal | date | datetime
+SEED = 20260101
 
 FIRST = (
     "Ada", "Amir", "Bela", "Bruno", "Carla", "Chidi", "Dana", "Dmitri", "Elif", "Emil", "Farah", "Felix", "Greta",
@@ -30,33 +30,6 @@ LAST = (
     "Yilmaz", "Zeman",
 )  # fmt: skip
 DISTRICTS = ("Harbour", "Old Town", "Northfield", "Riverside", "Mill Hill", "Westgate")
-
-
-class Made:
-    """One table and its rows. A column is `name id` (the primary key), `name -> table` (a foreign key), or `name`
-    with a MySQL type and what follows it."""
-
-    def __init__(self, name: str, rows: list[tuple[Cell, ...]], *columns: str) -> None:
-        self.name, self.rows, self.columns = name, rows, columns
-
-    def definition(self) -> str:
-        lines, keys = [], []
-        for column in self.columns:
-            name, kind = column.split(" ", 1)
-            if kind == "id":
-                lines.append(f"`{name}` int NOT NULL AUTO_INCREMENT")
-                keys.append(f"PRIMARY KEY (`{name}`)")
-            elif kind.startswith("-> "):
-                target = kind.split()[1]
-                lines.append(f"`{name}` int {'DEFAULT' if kind.endswith('or nothing') else 'NOT'} NULL")
-                key = f"{self.name}_{name.removesuffix('_id')}"
-                keys += [
-                    f"KEY `{key}` (`{name}`)",
-                    f"CONSTRAINT `{key}` FOREIGN KEY (`{name}`) REFERENCES `{target}` (`{target}_id`)",
-                ]
-            else:
-                lines.append(f"`{name}` {kind}" + ("" if "NULL" in kind else " DEFAULT NULL"))
-        return ",\n  ".join(lines + keys)
 
 
 def people(dice: Random, count: int) -> list[str]:
@@ -74,114 +47,71 @@ def money(dice: Random, low: float, high: float) -> Decimal:
 
 
 def city_library(dice: Random) -> list[Made]:
-    branches: list[tuple[Cell, ...]] = [
+    branches: Rows = [
         (n, f"{district} Library", district, dice.randrange(1921, 2015))
         for n, district in enumerate(DISTRICTS[:5], 1)
     ]
     countries = ("Norway", "Brazil", "Japan", "Kenya", "Poland", "Canada", "Egypt")
-    authors: list[tuple[Cell, ...]] = [
+    authors: Rows = [
         (n, name, dice.choice(countries), dice.randrange(1885, 1991)) for n, name in enumerate(people(dice, 24), 1)
     ]
     adjectives = ("Quiet", "Last", "Paper", "Winter", "Glass", "Distant", "Hidden", "Salt", "Copper", "Seventh")
     things = ("Garden", "Bridge", "Letter", "Harvest", "Compass", "Orchard", "Island", "Clock", "Voyage", "Window")
     titles = dice.sample([f"The {a} {t}" for a in adjectives for t in things], 60)
     genres = ("novel", "mystery", "history", "poetry", "science", "children")
-    books: list[tuple[Cell, ...]] = []
+    books: Rows = []
     for n, title in enumerate(titles, 1):
         author = dice.choice(authors)
         born = author[3]
         assert isinstance(born, int)
         books.append((n, title, author[0], dice.choice(genres), dice.randrange(born + 22, min(2024, born + 75)),
                       dice.randrange(48, 720)))  # fmt: skip
-    copies: list[tuple[Cell, ...]] = [
+    copies: Rows = [
         (n, dice.randrange(1, 57), dice.randrange(1, 6), dice.choice(("new", "good", "worn")), money(dice, 6, 48))
         for n in range(1, 141)
     ]
     kinds = ("adult", "student", "senior", "child")
-    members: list[tuple[Cell, ...]] = [
+    members: Rows = [
         (n, name, day(dice, date(2015, 1, 5), date(2024, 6, 30)), dice.choice(kinds), dice.choice(DISTRICTS))
         for n, name in enumerate(people(dice, 48), 1)
     ]
-    loans: list[tuple[Cell, ...]] = []
+    loans: Rows = []
     for n in range(1, 261):
         start = day(dice, date(2023, 1, 2), date(2024, 12, 20))
         back = start + timedelta(days=dice.randrange(2, 60)) if dice.random() < 0.88 else None
         loans.append((n, dice.randrange(1, 141), dice.randrange(1, 45), start, back))
     return [
-        Made(
-            "branch",
-            branches,
-            "branch_id id",
-            "name varchar(60) NOT NULL",
-            "district varchar(40)",
-            "opened_year int",
-        ),
-        Made(
-            "author",
-            authors,
-            "author_id id",
-            "name varchar(80) NOT NULL",
-            "country varchar(40)",
-            "birth_year int",
-        ),
-        Made(
-            "book",
-            books,
-            "book_id id",
-            "title varchar(120) NOT NULL",
-            "author_id -> author or nothing",
-            "genre varchar(20)",
-            "published_year int",
-            "pages int",
-        ),
-        Made(
-            "copy",
-            copies,
-            "copy_id id",
-            "book_id -> book",
-            "branch_id -> branch",
-            "state varchar(10)",
-            "price decimal(8,2)",
-        ),
-        Made(
-            "member",
-            members,
-            "member_id id",
-            "name varchar(80) NOT NULL",
-            "joined date",
-            "category varchar(10)",
-            "district varchar(40)",
-        ),
-        Made(
-            "loan",
-            loans,
-            "loan_id id",
-            "copy_id -> copy",
-            "member_id -> member",
-            "loaned_on date NOT NULL",
-            "returned_on date",
-        ),
+        Made("branch", branches, "branch_id id, name varchar(60) NOT NULL, district varchar(40), opened_year int"),
+        Made("author", authors, "author_id id, name varchar(80) NOT NULL, country varchar(40), birth_year int"),
+        Made("book", books, "book_id id, title varchar(120) NOT NULL, author_id -> author or nothing, "
+             "genre varchar(20), published_year int, pages int"),
+        Made("copy", copies, "copy_id id, book_id -> book, branch_id -> branch, state varchar(10), "
+             "price decimal(8,2)"),
+        Made("member", members, "member_id id, name varchar(80) NOT NULL, joined date, category varchar(10), "
+             "district varchar(40)"),
+        Made("loan", loans, "loan_id id, copy_id -> copy, member_id -> member, loaned_on date NOT NULL, "
+             "returned_on date"),
     ]  # fmt: skip
 
 
 def bike_share(dice: Random) -> list[Made]:
     places = ("Station Square", "Harbour Gate", "City Hall", "North Park", "Museum Quay", "Mill Lane", "University",
               "Market Hall", "West Bridge", "Old Tower", "Concert House", "Stadium")  # fmt: skip
-    stations: list[tuple[Cell, ...]] = [
+    stations: Rows = [
         (n, name, dice.choice(DISTRICTS), dice.randrange(8, 41, 2), day(dice, date(2017, 3, 1), date(2023, 9, 30)))
         for n, name in enumerate(places, 1)
     ]
     models = ("Swift", "Cargo", "Glide", "Metro")
-    bikes: list[tuple[Cell, ...]] = [
+    bikes: Rows = [
         (n, model, int(model in ("Glide", "Cargo")), day(dice, date(2018, 1, 10), date(2023, 12, 1)))
         for n in range(1, 41)
         for model in (dice.choice(models),)
     ]
     plans = ("yearly", "monthly", "day pass")
-    riders: list[tuple[Cell, ...]] = [
+    riders: Rows = [
         (n, name, dice.randrange(1950, 2008), dice.choice(plans)) for n, name in enumerate(people(dice, 45), 1)
     ]
-    trips: list[tuple[Cell, ...]] = []
+    trips: Rows = []
     for n in range(1, 321):
         start = datetime(2024, 1, 1) + timedelta(minutes=dice.randrange(366 * 24 * 60))
         minutes = dice.randrange(4, 95)
@@ -190,7 +120,7 @@ def bike_share(dice: Random) -> list[Made]:
         ridden = (dice.randrange(1, 13), dice.randrange(1, 12))
         trips.append((n, bike, rider, *ridden, start, minutes, distance))
     parts = ("brake", "tyre", "chain", "battery", "light", "saddle")
-    repairs: list[tuple[Cell, ...]] = [
+    repairs: Rows = [
         (
             n,
             dice.randrange(1, 35),
@@ -201,70 +131,32 @@ def bike_share(dice: Random) -> list[Made]:
         for n in range(1, 91)
     ]
     return [
-        Made(
-            "station",
-            stations,
-            "station_id id",
-            "name varchar(60) NOT NULL",
-            "district varchar(40)",
-            "docks int",
-            "opened date",
-        ),
-        Made(
-            "bike",
-            bikes,
-            "bike_id id",
-            "model varchar(20)",
-            "is_electric tinyint NOT NULL DEFAULT '0'",
-            "bought date",
-        ),
-        Made(
-            "rider",
-            riders,
-            "rider_id id",
-            "name varchar(80) NOT NULL",
-            "birth_year int",
-            "plan varchar(10)",
-        ),
-        Made(
-            "trip",
-            trips,
-            "trip_id id",
-            "bike_id -> bike",
-            "rider_id -> rider",
-            "from_station -> station",
-            "to_station -> station",
-            "started datetime NOT NULL",
-            "minutes int",
-            "distance_km decimal(6,2)",
-        ),
-        Made(
-            "repair",
-            repairs,
-            "repair_id id",
-            "bike_id -> bike",
-            "repaired date",
-            "part varchar(20)",
-            "cost decimal(8,2)",
-        ),
+        Made("station", stations, "station_id id, name varchar(60) NOT NULL, district varchar(40), docks int, "
+             "opened date"),
+        Made("bike", bikes, "bike_id id, model varchar(20), is_electric tinyint NOT NULL DEFAULT '0', bought date"),
+        Made("rider", riders, "rider_id id, name varchar(80) NOT NULL, birth_year int, plan varchar(10)"),
+        Made("trip", trips, "trip_id id, bike_id -> bike, rider_id -> rider, from_station -> station, "
+             "to_station -> station, started datetime NOT NULL, minutes int, "
+             "distance_km decimal(6,2)"),
+        Made("repair", repairs, "repair_id id, bike_id -> bike, repaired date, part varchar(20), cost decimal(8,2)"),
     ]  # fmt: skip
 
 
 def health_clinic(dice: Random) -> list[Made]:
     names = ("Cardiology", "Dermatology", "Paediatrics", "Orthopaedics", "Neurology")
-    departments: list[tuple[Cell, ...]] = [(n, name, dice.randrange(1, 6)) for n, name in enumerate(names, 1)]
+    departments: Rows = [(n, name, dice.randrange(1, 6)) for n, name in enumerate(names, 1)]
     staff = people(dice, 78)
-    doctors: list[tuple[Cell, ...]] = [
+    doctors: Rows = [
         (n, name, dice.randrange(1, 6), dice.randrange(1, 32), dice.randrange(5200, 11800, 50))
         for n, name in enumerate(staff[:18], 1)
     ]
     towns = ("Arlen", "Brook", "Calder", "Dunmore", "Eastholm")
-    patients: list[tuple[Cell, ...]] = [
+    patients: Rows = [
         (n, name, day(dice, date(1938, 1, 1), date(2019, 12, 31)), dice.choice("FM"), dice.choice(towns))
         for n, name in enumerate(staff[18:], 1)
     ]
     states = ("done", "done", "done", "cancelled", "missed")
-    visits: list[tuple[Cell, ...]] = []
+    visits: Rows = []
     for n in range(1, 241):
         when = datetime(2024, 1, 2, 8) + timedelta(days=dice.randrange(360), minutes=15 * dice.randrange(36))
         state = dice.choice(states)
@@ -273,65 +165,23 @@ def health_clinic(dice: Random) -> list[Made]:
     drugs = ("Alvorin", "Betaxin", "Cordalol", "Dermacal", "Fenozin", "Helixan", "Lumivar", "Neurovan", "Orthagen",
              "Pulmoris")  # fmt: skip
     forms = ("tablet", "syrup", "cream")
-    medicines: list[tuple[Cell, ...]] = [
-        (n, name, dice.choice(forms), money(dice, 3, 64)) for n, name in enumerate(drugs, 1)
-    ]
+    medicines: Rows = [(n, name, dice.choice(forms), money(dice, 3, 64)) for n, name in enumerate(drugs, 1)]
     done = [visit for visit in visits if visit[4] == "done"]
-    prescriptions: list[tuple[Cell, ...]] = [
+    prescriptions: Rows = [
         (n, dice.choice(done)[0], dice.randrange(1, 10), dice.randrange(3, 31)) for n in range(1, 151)
     ]
     return [
-        Made(
-            "department",
-            departments,
-            "department_id id",
-            "name varchar(40) NOT NULL",
-            "floor int",
-        ),
-        Made(
-            "doctor",
-            doctors,
-            "doctor_id id",
-            "name varchar(80) NOT NULL",
-            "department_id -> department or nothing",
-            "years_of_service int",
-            "salary int",
-        ),
-        Made(
-            "patient",
-            patients,
-            "patient_id id",
-            "name varchar(80) NOT NULL",
-            "born date",
-            "sex char(1)",
-            "town varchar(40)",
-        ),
-        Made(
-            "appointment",
-            visits,
-            "appointment_id id",
-            "patient_id -> patient",
-            "doctor_id -> doctor",
-            "starts datetime NOT NULL",
-            "state varchar(10)",
-            "fee decimal(8,2)",
-        ),
-        Made(
-            "medicine",
-            medicines,
-            "medicine_id id",
-            "name varchar(40) NOT NULL",
-            "form varchar(10)",
-            "price decimal(8,2)",
-        ),
-        Made(
-            "prescription",
-            prescriptions,
-            "prescription_id id",
-            "appointment_id -> appointment",
-            "medicine_id -> medicine",
-            "days int",
-        ),
+        Made("department", departments, "department_id id, name varchar(40) NOT NULL, floor int"),
+        Made("doctor", doctors, "doctor_id id, name varchar(80) NOT NULL, "
+             "department_id -> department or nothing, years_of_service int, salary int"),
+        Made("patient", patients, "patient_id id, name varchar(80) NOT NULL, born date, sex char(1), "
+             "town varchar(40)"),
+        Made("appointment", visits, "appointment_id id, patient_id -> patient, doctor_id -> doctor, "
+             "starts datetime NOT NULL, state varchar(10), fee decimal(8,2)"),
+        Made("medicine", medicines, "medicine_id id, name varchar(40) NOT NULL, form varchar(10), "
+             "price decimal(8,2)"),
+        Made("prescription", prescriptions, "prescription_id id, appointment_id -> appointment, "
+             "medicine_id -> medicine, days int"),
     ]  # fmt: skip
 
 
@@ -341,14 +191,14 @@ def music_label(dice: Random) -> list[Made]:
              "Northern Static")  # fmt: skip
     lands = ("Iceland", "France", "Ghana", "Chile", "Finland", "India")
     styles = ("rock", "folk", "jazz", "electronic", "pop")
-    artists: list[tuple[Cell, ...]] = [
+    artists: Rows = [
         (n, name, dice.choice(lands), dice.choice(styles), dice.randrange(1994, 2020))
         for n, name in enumerate(bands, 1)
     ]
     first = ("Silver", "Empty", "Golden", "Broken", "Endless", "Borrowed", "Early", "Electric")
     second = ("Streets", "Rooms", "Hours", "Weather", "Maps", "Summer", "Engines", "Echoes")
     names = dice.sample([f"{a} {b}" for a in first for b in second], 40)
-    albums: list[tuple[Cell, ...]] = [
+    albums: Rows = [
         (
             n,
             name,
@@ -361,67 +211,31 @@ def music_label(dice: Random) -> list[Made]:
     verbs = ("Waiting for", "Falling into", "Letters to", "Leaving", "Dreaming of", "Walking through", "Counting")
     nouns = ("Morning", "the River", "Nobody", "Stars", "the City", "Rain", "Monday", "Silence", "the Sea", "Fire")
     songs = [f"{verb} {noun}" for verb in verbs for noun in nouns]
-    tracks: list[tuple[Cell, ...]] = []
+    tracks: Rows = []
     for album in albums:
         for place, title in enumerate(dice.sample(songs, dice.randrange(3, 8)), 1):
             tracks.append((len(tracks) + 1, album[0], place, title, dice.randrange(95, 480)))
     halls = ("Lantern Hall", "Dockside Arena", "The Cellar", "Opera Garden", "Foundry", "Skyline Stage")
     cities = ("Oslo", "Lyon", "Accra", "Turku", "Pune", "Lyon")
-    venues: list[tuple[Cell, ...]] = [
+    venues: Rows = [
         (n, name, city, dice.randrange(180, 9000, 20))
         for n, (name, city) in enumerate(zip(halls, cities, strict=True), 1)
     ]
-    concerts: list[tuple[Cell, ...]] = [
+    concerts: Rows = [
         (n, dice.randrange(1, 14), dice.randrange(1, 7), day(dice, date(2022, 2, 1), date(2024, 12, 15)),
          dice.randrange(60, 5000, 10), money(dice, 12, 85))
         for n in range(1, 96)
     ]  # fmt: skip
     return [
-        Made(
-            "artist",
-            artists,
-            "artist_id id",
-            "name varchar(60) NOT NULL",
-            "country varchar(40)",
-            "style varchar(20)",
-            "founded int",
-        ),
-        Made(
-            "album",
-            albums,
-            "album_id id",
-            "title varchar(80) NOT NULL",
-            "artist_id -> artist",
-            "released date",
-            "copies_sold int",
-        ),
-        Made(
-            "track",
-            tracks,
-            "track_id id",
-            "album_id -> album",
-            "position int",
-            "title varchar(80) NOT NULL",
-            "seconds int",
-        ),
-        Made(
-            "venue",
-            venues,
-            "venue_id id",
-            "name varchar(60) NOT NULL",
-            "city varchar(40)",
-            "capacity int",
-        ),
-        Made(
-            "concert",
-            concerts,
-            "concert_id id",
-            "artist_id -> artist",
-            "venue_id -> venue",
-            "held_on date",
-            "tickets_sold int",
-            "ticket_price decimal(6,2)",
-        ),
+        Made("artist", artists, "artist_id id, name varchar(60) NOT NULL, country varchar(40), "
+             "style varchar(20), founded int"),
+        Made("album", albums, "album_id id, title varchar(80) NOT NULL, artist_id -> artist, released date, "
+             "copies_sold int"),
+        Made("track", tracks, "track_id id, album_id -> album, position int, title varchar(80) NOT NULL, "
+             "seconds int"),
+        Made("venue", venues, "venue_id id, name varchar(60) NOT NULL, city varchar(40), capacity int"),
+        Made("concert", concerts, "concert_id id, artist_id -> artist, venue_id -> venue, held_on date, "
+             "tickets_sold int, ticket_price decimal(6,2)"),
     ]  # fmt: skip
 
 
@@ -433,29 +247,12 @@ WORLDS = {
 }
 
 
-def literal(cell: Cell) -> str:
-    if cell is None:
-        return "NULL"
-    if isinstance(cell, (int, Decimal)):
-        return str(cell)
-    return "'" + str(cell).replace("'", "\\'") + "'"
-
-
-def table_text(table: Made) -> str:
-    rows = ",\n".join(f"({','.join(map(literal, row))})" for row in table.rows)
-    return (
-        f"CREATE TABLE `{table.name}` (\n  {table.definition()}\n) ENGINE=InnoDB "
-        "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;\n"
-        f"INSERT INTO `{table.name}` VALUES\n{rows};\n"
-    )
-
-
 def dump() -> str:
     """The four databases as the text of a MySQL dump; always the same."""
     parts = ["-- Made by envs/sql_worlds.py; all names are made up.\nSET FOREIGN_KEY_CHECKS=0;\n"]
     for name, make in WORLDS.items():
         parts.append(f"CREATE DATABASE IF NOT EXISTS `{name}`;\nUSE `{name}`;\n")
-        parts += [table_text(table) for table in make(Random(f"{SEED}:{name}"))]  # noqa: S311 - reproducible, not secret
+        parts += [table.text() for table in make(Random(f"{SEED}:{name}"))]  # noqa: S311 - reproducible, not secret
     return "\n".join(parts)
 
 

@@ -5,6 +5,7 @@ It writes `hub.json` (readable by its user only) so that the terminal interface,
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -155,6 +156,8 @@ def serve(settings: Settings, service: Service) -> None:
     threading.Thread(target=_maintain, args=(service, done), daemon=True, name="maintenance").start()
     page = f"{address.url}/" if has_users else address.sign_in_url
     threading.Thread(target=_announce, args=(server, page, settings.open_browser), daemon=True).start()
+    gc.collect()
+    gc.freeze()  # What is there by now stays: collecting garbage need not go through it while somebody waits.
     try:
         server.run()
     finally:

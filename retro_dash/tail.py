@@ -73,7 +73,9 @@ class Tail:
         while self._end < newest:
             found = self._store.events_since(self._end, limit=AT_ONCE)
             self._recent.extend(map(_message, found))
-            self._end = found[-1].position if len(found) == AT_ONCE else newest
+            last = found[-1].position if found else newest
+            # More may have been stored since `newest` was asked: that is here already, and must not come again.
+            self._end = last if len(found) == AT_ONCE else max(newest, last)
         while len(self._recent) > KEPT:
             self._start = self._recent.popleft().event.position
 

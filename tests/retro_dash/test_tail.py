@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from curation_examples import NOW, fill, make_episode
@@ -69,6 +70,22 @@ def test_what_many_hear_is_put_into_words_once(tmp_path: Path):
         assert [id(one.text) for one in first.messages] == [id(one.text) for one in second.messages]
         assert first.reached == store.last_position()
         assert first.messages[0].text.startswith(f"id: {start + 1}\ndata: {{")
+
+
+def test_nothing_is_heard_twice_while_others_write(tmp_path: Path):
+    with Store.open(tmp_path) as store:
+        tail = Tail(store)
+        writer = threading.Thread(target=lambda: [log(store, "a", number, 1) for number in range(150)])
+        writer.start()
+        heard: list[int] = []
+        cursor, late = 0, store.last_position()
+        while writer.is_alive() or cursor < store.last_position():
+            news = tail.after(cursor)
+            heard += [one.event.seq for one in news.messages]
+            cursor = max(cursor, news.reached)
+        writer.join()
+        assert heard == list(range(150))
+        assert [one.event.seq for one in tail.after(late).messages] == list(range(150))  # As one who comes late.
 
 
 def test_memory_alone_answers_who_is_up_to_date_and_says_so_when_it_does_not_know_all(tmp_path: Path):

@@ -1,9 +1,8 @@
-"""A database cursor, and how the questions read its rows."""
+"""A database cursor, and how the questions read rows with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 Record = dict[str, Any]
@@ -40,8 +39,3 @@ def known(cursor: Cursor, table: str, key: str, names: Sequence[str]) -> set[str
         return set()
     sql = f"SELECT {key} FROM {table} WHERE {key} IN (SELECT unnest(?::VARCHAR[]))"  # noqa: S608
     return set(column(cursor, sql, [list(names)]))
-
-
-def aware(time: datetime | None) -> Any:
-    """A stored time with its zone: the store keeps naive UTC."""
-    return time if time is None else time.replace(tzinfo=UTC)

@@ -9,9 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from data.cursor import Cursor, Record, aware, column, records
+from data.cells import aware
+from data.cursor import Cursor, Record, column, records
 from data.errors import UnknownName
-from data.projection import Tally
+from data.tally import Tally
 from data.types import Completion, Episode, Reflection, Task, Trial, Turn
 
 TOKENS = ("context_ids", "token_ids", "logprobs")

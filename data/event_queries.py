@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from data.cursor import Cursor, aware, column, known, records
+from data.cells import aware
+from data.cursor import Cursor, column, known, records
 from data.episode_queries import tallies
 from data.label_queries import label_roots
-from data.projection import Names, Stored
+from data.names import Names, Stored
 from data.rows import StoredEvent
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from data.cursor import Cursor, Record, aware, column, known, records
+from data.cells import aware
+from data.cursor import Cursor, Record, column, known, records
 from data.errors import BadInput
 from data.rows import Verdict
 from data.types import Label, LabelTarget

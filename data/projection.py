@@ -7,14 +7,12 @@ and the reflections' gains right without reading the episode back.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from data.cells import as_json, finite, optional_json, utc
 from data.errors import BadInput, UnknownName
 from data.events import (
     AdapterPublished,
@@ -31,10 +29,11 @@ from data.events import (
     TrialStarted,
     TurnTaken,
 )
-from data.types import Completion, Episode, EpisodeState, Label, Reflection, RunState, StopReason, Trial, Turn
+from data.names import Stored
+from data.tally import Tally, TrialTally
+from data.types import Completion, Episode, Label, Reflection, RunState, Trial, Turn
 
 Row = tuple[Any, ...]
-ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 ENDED_RUNS = {RunState.FINISHED, RunState.FAILED, RunState.CANCELLED}
 
 
@@ -44,83 +43,6 @@ class Change(NamedTuple):
     table: str
     values: dict[str, Any]
     keys: dict[str, Any]
-
-
-@dataclass
-class TrialTally:
-    turns: int = 0
-    last_turn: int = 0
-    reward: float = 0.0
-    success: bool = False
-    stop_reason: StopReason | None = None
-
-
-@dataclass
-class Tally:
-    """What the store remembers of an episode while events arrive."""
-
-    number: int
-    state: EpisodeState
-    trials: dict[int, TrialTally] = field(default_factory=dict)
-    gains: dict[int, float | None] = field(default_factory=dict)
-    """Gain of the reflection after each trial that has one."""
-
-    @classmethod
-    def load(cls, number: int, state: str, text: str) -> Tally:
-        stored = json.loads(text)
-        trials = {
-            index: TrialTally(turns, last, reward, success, StopReason(stop) if stop else None)
-            for index, turns, last, reward, success, stop in stored["trials"]
-        }
-        return cls(number, EpisodeState(state), trials, dict(stored["gains"]))
-
-    def trial(self, episode_id: str, index: int) -> TrialTally:
-        if index not in self.trials:
-            raise BadInput(f"Episode {episode_id} has no trial {index}; it has {len(self.trials)}.")
-        return self.trials[index]
-
-    def gain(self, after_trial: int) -> float | None:
-        """Reward of the next trial minus reward of this one, once both have ended."""
-        before, after = self.trials.get(after_trial), self.trials.get(after_trial + 1)
-        if before is None or after is None or before.stop_reason is None or after.stop_reason is None:
-            return None
-        return after.reward - before.reward
-
-    def columns(self) -> dict[str, Any]:
-        """The columns of `episodes` that follow from trials and reflections."""
-        ended = [self.trials[index] for index in sorted(self.trials) if self.trials[index].stop_reason is not None]
-        gains = [gain for gain in self.gains.values() if gain is not None]
-        return {
-            "state": self.state.value,
-            "success": any(trial.success for trial in ended),
-            "trial_count": len(self.trials),
-            "turn_count": sum(trial.turns for trial in self.trials.values()),
-            "first_reward": ended[0].reward if ended else None,
-            "last_reward": ended[-1].reward if ended else None,
-            "best_gain": max(gains, default=None),
-            "tally": as_json({
-                "trials": [
-                    (index, t.turns, t.last_turn, t.reward, t.success, t.stop_reason and t.stop_reason.value)
-                    for index, t in sorted(self.trials.items())
-                ],
-                "gains": sorted(self.gains.items()),
-            }),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the projection has to know of the store before it starts."""
-
-    seqs: set[tuple[str, int]]
-    """Identities of this batch's events that were applied before."""
-    tallies: dict[str, Tally]
-    """Of the batch's episodes, by id."""
-    runs: set[str]
-    labels: dict[str, tuple[str, int]]
-    """Root and effect of the batch's labels and of those that they take back, by id."""
-    adapters: set[str]
-    datasets: set[str]
 
 
 class Projection:
@@ -323,65 +245,3 @@ def completion_columns(completion: Completion | None) -> Row:
         return (None,) * 8
     c = completion
     return (c.policy, c.text, c.finish_reason, c.temperature, c.seconds, c.context_ids, c.token_ids, c.logprobs)
-
-
-def as_json(value: Any) -> str:
-    """JSON text; BadInput for what JSON cannot say (NaN, infinity)."""
-    try:
-        return ENCODER.encode(value)
-    except ValueError as error:
-        raise BadInput(f"A value cannot be stored as JSON ({error}): {str(value)[:200]}") from error
-
-
-def optional_json(value: Any) -> str | None:
-    return None if value is None else as_json(value)
-
-
-def utc(time: datetime | None) -> datetime | None:
-    """The instant as a naive UTC time; a naive time is taken as UTC already."""
-    return time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
-
-
-def finite(value: float, what: str) -> float:
-    if not math.isfinite(value):
-        raise BadInput(f"{what} is {value}; it must be a finite number.")
-    return value
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a batch of events is about: ids to look up before it is projected."""
-
-    seqs: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Lowest and highest sequence number of each run."""
-    episodes: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)
-    labels: set[str] = field(default_factory=set)
-    adapters: set[str] = field(default_factory=set)
-    datasets: set[str] = field(default_factory=set)
-
-
-def names_in(events: Iterable[Event]) -> Names:
-    """The names that a batch mentions."""
-    names = Names()
-    for event in events:
-        low, high = names.seqs.get(event.run_id, (event.seq, event.seq))
-        names.seqs[event.run_id] = (min(low, event.seq), max(high, event.seq))
-        match event.body:
-            case EpisodeStarted(episode=episode):
-                names.episodes.add(episode.id)
-            case LabelMade(label=label):
-                names.labels.update(id_ for id_ in (label.id, label.undoes) if id_ is not None)
-            case RunCreated(run=run):
-                names.runs.add(run.id)
-            case RunStateChanged():
-                names.runs.add(event.run_id)
-            case MetricsLogged():
-                pass
-            case AdapterPublished(adapter=adapter):
-                names.adapters.add(adapter.name)
-            case DatasetFrozen(dataset=dataset):
-                names.datasets.add(dataset.hash)
-            case body:
-                names.episodes.add(body.episode_id)
-    return names

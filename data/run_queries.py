@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from data.cursor import Cursor, Record, aware, column, known, records
+from data.cells import aware
+from data.cursor import Cursor, Record, column, known, records
 from data.errors import BadInput, UnknownName
 from data.rows import MetricSeries
 from data.types import Adapter, DatasetVersion, MetricPoint, Run

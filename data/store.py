@@ -37,7 +37,8 @@ from data.inserts import write_rows
 from data.journal import Journal
 from data.lock import own
 from data.migrations import MIGRATIONS
-from data.projection import Projection, names_in
+from data.names import names_in
+from data.projection import Projection
 from data.recovery import Recovery
 from data.rows import EpisodePage, Facets, MetricSeries, ReflectionRow, StoredEvent, Verdict
 from data.types import Adapter, DatasetVersion, Episode, Label, Run, Turn

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from data.errors import BadConfig, BadFile, Refused, UnknownName
+from data.errors import BadConfig, BadFile, UnknownName
 from data.types import StopReason, Task
 from envs.base import Availability, EnvironmentKind, Options, StepOutcome
 from envs.experts.hotpotqa import HotpotqaExpert
@@ -22,6 +22,7 @@ from envs.hotpotqa_files import ENVIRONMENT, read_questions
 from envs.hotpotqa_metric import Score, score_answer
 from envs.hotpotqa_questions import generate_questions
 from envs.hotpotqa_search import Paragraph, find_title, rank_paragraphs
+from envs.single_use import refuse_restart, refuse_step
 
 SPLITS = ("valid", "train")
 REWARDS = ("f1", "em")
@@ -50,18 +51,13 @@ class HotpotqaEnvironment:
 
     def start(self) -> str:
         """Return the question. Raises Refused when called twice."""
-        if self._is_started:
-            raise Refused(
-                f"The trial of {self._task.id} has already started; open a new environment for the next one."
-            )
+        refuse_restart(self._task, self._is_started)
         self._is_started = True
         return f"Question: {self._task.instruction}"
 
     def step(self, action: str) -> StepOutcome:
         """Do one action. Raises Refused before the start and after Finish."""
-        if not self._is_started or self._said is not None:
-            state = "has ended; open a new environment" if self._is_started else "has not started; call start() first"
-            raise Refused(f"The trial of {self._task.id} {state}.")
+        refuse_step(self._task, self._is_started, self._said is not None)
         self._turns_left -= 1
         match = _ACTION.fullmatch(action)
         verbs = {verb.lower(): verb for verb in self._dialect.verbs}

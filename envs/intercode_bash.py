@@ -27,6 +27,7 @@ from envs.bash_tasks import ENVIRONMENT, SPLITS, bundled_folder, bundled_tasks, 
 from envs.bash_trees import Snapshot, Tree, all_changes, read_tree
 from envs.experts.intercode_bash import BashExpert
 from envs.sandbox import Limits
+from envs.single_use import refuse_restart
 
 TURN_LIMIT = 10
 NO_COMMAND = "Error executing command: Your last `execute` action did not contain a bash command"
@@ -61,10 +62,7 @@ class BashEnvironment:
 
     def start(self) -> str:
         """Lay out the tree and return the instruction. Raises Refused when called twice."""
-        if self._shell is not None:
-            raise Refused(
-                f"The trial of {self._task.id} has already started; open a new environment for the next one."
-            )
+        refuse_restart(self._task, self._shell is not None)
         self._shell = self._open_shell()
         return self._task.instruction
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from data.errors import BadFile, Refused
+from data.errors import BadFile
 from data.types import StopReason, Task
 from envs import sandbox
 from envs.base import Availability, EnvironmentKind, Options, StepOutcome
 from envs.experts.intercode_sql import IntercodeSqlExpert
+from envs.single_use import refuse_restart, refuse_step
 from envs.sql_answer import ERROR, Answer, Session
 from envs.sql_options import ENVIRONMENT, SqlOptions
 from envs.sql_questions import generate_questions
@@ -58,19 +59,14 @@ class IntercodeSqlEnvironment:
 
     def start(self) -> str:
         """Return the question. Raises Refused when called twice."""
-        if self._is_started:
-            raise Refused(
-                f"The trial of {self._task.id} has already started; open a new environment for the next one."
-            )
+        refuse_restart(self._task, self._is_started)
         self._is_started = True
         return f"Question: {self._task.instruction}"
 
     def step(self, action: str) -> StepOutcome:
         """Do one action. Raises Refused before the start and after submit, EnvironmentCrashed when the engine broke,
         Unavailable where model-written SQL may not run."""
-        if not self._is_started or self._is_submitted:
-            state = "has ended; open a new environment" if self._is_started else "has not started; call start() first"
-            raise Refused(f"The trial of {self._task.id} {state}.")
+        refuse_step(self._task, self._is_started, self._is_submitted)
         self._turns_left -= 1
         if len(action) > LONGEST_ACTION:
             return StepOutcome(TOO_LONG, is_valid=False)

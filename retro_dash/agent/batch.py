@@ -60,19 +60,7 @@ def play_many(
     def play(task: Task) -> Episode | None:
         if should_stop is not None and should_stop():
             return None
-        episode = Episode(
-            id=new_episode_id(),
-            task=task,
-            planner=plan.planner.name,
-            reflector=plan.reflector.name,
-            strategy=plan.strategy,
-            trial_limit=plan.trial_limit,
-            temperature=plan.temperature,
-            seed=plan.seed,
-            options=dict(plan.options or {}),
-            run_id=plan.run_id,
-            created_at=datetime.now(UTC),
-        )
+        episode = _new_episode(plan, task, new_episode_id())
         record(EpisodeStarted(episode=episode))
         player = Player(
             episode, plan.kind, open_environment, plan.planner, plan.reflector, record, limits=plan.limits
@@ -111,3 +99,19 @@ def play_to_end(player: Player, should_stop: ShouldStop | None = None) -> Episod
 def is_broken(episode: Episode) -> bool:
     """Whether the model or the environment broke the episode."""
     return episode.state is EpisodeState.ERROR
+
+
+def _new_episode(plan: BatchPlan, task: Task, id_: str) -> Episode:
+    return Episode(
+        id=id_,
+        task=task,
+        planner=plan.planner.name,
+        reflector=plan.reflector.name,
+        strategy=plan.strategy,
+        trial_limit=plan.trial_limit,
+        temperature=plan.temperature,
+        seed=plan.seed,
+        options=dict(plan.options or {}),
+        run_id=plan.run_id,
+        created_at=datetime.now(UTC),
+    )

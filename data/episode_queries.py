@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.cells import aware
-from data.cursor import Cursor, Record, column, records
+from data.cursor import Cursor, Record, among, column, records
 from data.errors import UnknownName
 from data.tally import Tally
 from data.types import Completion, Episode, Reflection, Task, Trial, Turn
@@ -134,11 +134,11 @@ def _json(text: str | None) -> Any:
 
 
 def tallies(cursor: Cursor, ids: Sequence[str]) -> dict[str, Tally]:
-    sql = "SELECT id, number, state, tally FROM episodes WHERE id IN (SELECT unnest(?::VARCHAR[]))"
-    if len(ids) == 1:
-        sql = "SELECT id, number, state, tally FROM episodes WHERE id = ?"
-        return {row["id"]: _tally(row) for row in records(cursor, sql, ids)}
-    return {row["id"]: _tally(row) for row in records(cursor, sql, [list(ids)])} if ids else {}
+    if not ids:
+        return {}
+    condition, parameters = among("id", ids)
+    rows = records(cursor, f"SELECT id, number, state, tally FROM episodes WHERE {condition}", parameters)  # noqa: S608
+    return {row["id"]: _tally(row) for row in rows}
 
 
 def _tally(row: Record) -> Tally:

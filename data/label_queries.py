@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.cells import aware
-from data.cursor import Cursor, Record, column, known, records
+from data.cursor import Cursor, Record, among, column, known, records
 from data.errors import BadInput
 from data.rows import Verdict
 from data.types import Label, LabelTarget
@@ -60,5 +60,6 @@ def _label(row: Record) -> Label:
 def label_roots(cursor: Cursor, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
     if not ids:
         return {}
-    sql = "SELECT id, root, effect FROM labels WHERE id IN (SELECT unnest(?::VARCHAR[]))"
-    return {row["id"]: (row["root"], row["effect"]) for row in records(cursor, sql, [list(ids)])}
+    condition, parameters = among("id", ids)
+    rows = records(cursor, f"SELECT id, root, effect FROM labels WHERE {condition}", parameters)  # noqa: S608
+    return {row["id"]: (row["root"], row["effect"]) for row in rows}

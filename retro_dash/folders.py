@@ -21,6 +21,8 @@ from data.formats.source import ZIP
 MOST_FILES = 2000
 LARGEST = 4 * 2**30
 """Bytes of a zip's files."""
+PLENTY, MOST_RATIO = 256 * 2**20, 200
+"""What unpacks to more than `PLENTY` and to more than so many times its size is a bomb: logs pack 5 to 20 : 1."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -129,7 +131,7 @@ def unpack(path: Path, folder: Path, largest: int = LARGEST) -> None:
                 raise BadFile(
                     f"{path.name} holds {len(members)} files, and {MOST_FILES} are the most. Send them in parts."
                 )
-            left = largest
+            left = min(largest, max(PLENTY, MOST_RATIO * path.stat().st_size))
             for member in members:
                 left -= _unpack_one(archive, member, place_for(folder, member.filename), left)
     except (BadZipFile, RuntimeError, zlib.error, EOFError) as error:

@@ -13,8 +13,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from pydantic import Field
+
 from data.errors import BadFile, BadInput
-from data.events import EpisodeStarted, Event, LabelMade, RunCreated, RunStateChanged
+from data.events import EpisodeStarted, Event, EventBody, LabelMade, RunCreated, RunStateChanged
 from data.formats import detect_format, file_format
 from data.formats.entry import Dropped, Entry, FileFormat
 from data.types import Label, Noun, Run, RunState
@@ -71,6 +73,9 @@ class Imported(Noun):
     stored: int
     known: int
     dropped: int
+    """Rows."""
+    refused: dict[str, int] = Field(default_factory=dict)
+    """Why episodes did not fit the store, and how many."""
 
 
 class EpisodeStore(Protocol):
@@ -148,8 +153,10 @@ def import_file(
     run_id = new_id("import")
     numbers = count()
     sums: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    is_begun = False
 
-    def send(bodies: Iterable[RunCreated | EpisodeStarted | LabelMade | RunStateChanged]) -> None:
+    def send(bodies: Sequence[EventBody]) -> None:
         store.append([Event(run_id=run_id, seq=next(numbers), at=_now(), body=body) for body in bodies])
 
     def begin() -> None:
@@ -168,23 +175,41 @@ def import_file(
         known = store.known_episodes([entry.episode.id for entry in entries])
         fresh = {entry.episode.id: entry for entry in entries if entry.episode.id not in known}
         sums["known"] += len(entries) - len(fresh)
-        if fresh and not sums["stored"]:
+        if fresh and not is_begun:
             begin()
+            is_begun = True
         if fresh:
-            # With one write: an episode that is there when an import goes on has its labels, too.
-            episodes = [_of_run(entry, run_id) for entry in fresh.values()]
-            send([*episodes, *(LabelMade(label=label) for entry in fresh.values() for label in own_labels(entry))])
-            sums["stored"] += len(fresh)
+            sums["stored"] += _keep(send, list(fresh.values()), run_id, refused)
         if progress is not None:
             progress(sums["stored"])
-    if sums["stored"]:
+    if is_begun:
         send([RunStateChanged(state=RunState.FINISHED)])
     return Imported(
         run_id=run_id if sums["stored"] else None,
         stored=sums["stored"],
         known=sums["known"],
         dropped=sums["dropped"],
+        refused=dict(refused.most_common()),
     )
+
+
+def _keep(
+    send: Callable[[Sequence[EventBody]], None], entries: Sequence[Entry], run_id: str, refused: Counter[str]
+) -> int:
+    """Store episodes with their labels in one write, so that an import that goes on finds both or none.
+
+    Where one does not fit the store (a number or a date beyond its range) the others are stored all the same.
+    Returns how many.
+    """
+    labels = [LabelMade(label=label) for entry in entries for label in own_labels(entry)]
+    try:
+        send([*(_of_run(entry, run_id) for entry in entries), *labels])
+        return len(entries)
+    except BadInput as error:
+        if len(entries) == 1:
+            refused[str(error)[:200]] += 1
+            return 0
+    return sum(_keep(send, [entry], run_id, refused) for entry in entries)
 
 
 def own_labels(entry: Entry) -> list[Label]:

@@ -17,6 +17,7 @@ from pydantic import JsonValue, ValidationError
 
 from data.formats.chat import Message, content_text, read_conversation
 from data.formats.entry import About, Dropped, Entry, FileFormat, Found, Head, excerpt, file_time
+from data.formats.episodes import problem_of
 from data.formats.source import rows_of
 from data.types import Completion, Episode, Label, Reflection, Trial, Turn
 
@@ -171,7 +172,9 @@ def _episode(rows: list[tuple[int, Object]]) -> Found:
         ]
         whole = {**frame["episode"], "trials": trials, "reflections": reflections}
         labels = tuple(Label.model_validate(label) for label in frame.get("labels", ()))
-        return Entry(Episode.model_validate(whole), labels, number, rows=len(rows))
+        episode = Episode.model_validate(whole)
+        problem = problem_of(episode)
+        return Dropped(number, problem, episode.id) if problem else Entry(episode, labels, number, rows=len(rows))
     except (KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:
         reason = "the fields that Retro Dash wrote into `extra` were changed"
         return Dropped(number, reason, f"{type(error).__name__}: {str(error)[:80]}")

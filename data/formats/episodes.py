@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from data.formats.source import rows_of
 from data.types import Episode, Label
 
 VERSION = "retro-dash/1"
+_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,200}")
 
 
 def detect(head: Head) -> bool:
@@ -60,12 +62,14 @@ def read_row(number: int, row: JsonValue) -> Found:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return Dropped(number, f"not a valid episode: {first['msg']}", f"at {where}: {excerpt(row)}")
-    problem = _inconsistency(episode)
+    problem = problem_of(episode)
     return Dropped(number, problem, episode.id) if problem else Entry(episode, kept, number)
 
 
-def _inconsistency(episode: Episode) -> str:
-    """Why the store could not take the episode; empty when it can."""
+def problem_of(episode: Episode) -> str:
+    """Why the episode cannot be taken; empty when it can."""
+    if not _NAME.fullmatch(episode.id) or episode.id in (".", ".."):
+        return "the id is empty, too long, or holds slashes or control characters: no address could name it"
     trials = [trial.index for trial in episode.trials]
     if len(set(trials)) != len(trials):
         return "two trials have the same number"

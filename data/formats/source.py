@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ MOST_UNPACKED = 32 * 2**30
 MOST_RATIO = 1100
 """Deflate cannot pack better than about 1030 : 1, so only a chain of tricks gets here."""
 DEEPEST = 100
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 HEAD_ROWS = 5
 HEAD_BYTES = 4096
 Row = tuple[int, JsonValue | Dropped]
@@ -81,13 +83,24 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def parse_json(text: str | bytes) -> JsonValue:
-    """One JSON value. Raises ValueError for anything that JSON does not have (NaN too) and for deep nesting."""
+    """One JSON value. Raises ValueError for anything that JSON does not have (NaN too), for deep nesting, and for
+    half a character, which nothing can store."""
     try:
         value: JsonValue = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     _check_depth(value)
+    if _HALF.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
+        _check_characters(value)
     return value
+
+
+def _check_characters(value: JsonValue) -> None:
+    """Two escapes make one character; one alone makes none."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
 
 
 def _no_constant(name: str) -> None:

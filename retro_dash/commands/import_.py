@@ -82,10 +82,12 @@ def _show(view: ImportPreview) -> None:
 
 
 def _line(done: Imported) -> str:
+    refused = "".join(f"\n  {count} not stored: {_safe(reason)}" for reason, count in done.refused.items())
     if done.run_id is None:
-        return f"  nothing new: {done.known} episodes are stored already."
+        return f"  nothing new: {done.known} episodes are stored already.{refused}"
     return (
         f"  {done.stored} episodes stored as run {done.run_id}, {done.known} were there, {done.dropped} rows dropped."
+        f"{refused}"
     )
 
 

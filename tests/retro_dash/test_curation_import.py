@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,39 @@ def test_a_label_that_nobody_could_give_here_is_left_out_and_takes_nothing_back(
     assert (seen.labels, list(seen.notes.values())) == (1, [1])
     import_file(path, choose_format(path), store)
     assert [label.id for label in store.current_labels()] == ["mine", "old"]
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        lambda row: row.update(seed=10**30),
+        lambda row: row["trials"][0]["turns"][1].update(index=10**12),
+        lambda row: row.update(created_at="0001-01-01T00:00:00+14:00"),
+    ],
+)
+def test_an_episode_that_does_not_fit_the_store_is_left_out_and_the_others_are_stored(
+    beyond: Callable[[dict], None], store: Store, tmp_path: Path
+):
+    rows = [json.loads(make_episode(id_).model_dump_json()) for id_ in ("e1", "e2", "e3")]
+    beyond(rows[1])
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = import_file(path, choose_format(path), store)
+    assert (done.stored, list(done.refused.values())) == (2, [1])
+    assert set(store.episode_ids()) == {"e1", "e3"}
+    assert [run.state for run in store.runs()] == ["finished"]
+
+
+def test_half_a_character_is_a_dropped_row(store: Store, tmp_path: Path):
+    path = tmp_path / "half.jsonl"
+    rows = [make_episode(id_).model_dump_json() for id_ in ("e1", "e2")]
+    path.write_text(
+        rows[0].replace("smollm2", r"\ud800", 1) + "\n" + rows[1].replace("smollm2", r"\ud83d\ude00") + "\n"
+    )
+    seen = preview(path, choose_format(path), store.known_episodes)
+    assert (seen.episodes, seen.dropped) == (1, 1)
+    import_file(path, choose_format(path), store)
+    assert store.episode("e2").planner == "\U0001f600"
 
 
 def test_an_upload_is_previewed_then_imported_and_its_file_is_gone_then(client: TestClient, tmp_path: Path):
@@ -248,6 +281,17 @@ def test_a_zip_that_unpacks_to_too_much_or_is_cut_leaves_nothing(client: TestCli
     with pytest.raises(BadFile, match="more than"):
         unpack(tmp_path / "a.zip", tmp_path / "unpacked", largest=1000)
     assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.slow
+def test_a_small_zip_of_very_much_is_refused_before_it_fills_the_disk(tmp_path: Path):
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.jsonl", "w") as file:
+        for _ in range(300):
+            file.write(bytes(2**20))
+    with pytest.raises(BadFile, match="more than an import may be"):
+        unpack(bomb, tmp_path / "unpacked")
+    assert [path.name for path in tmp_path.iterdir()] == ["bomb.zip"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import { get, id, post, Problem, remove, send } from "./api.js";
 import { button, fill, h, plural, setText } from "./dom.js";
-import { freshOf, previewElement } from "./importpreview.js";
+import { freshOf, previewElement, reasons } from "./importpreview.js";
 
 const LOOK_MS = 300;
 /** Names travel in the address, which the hub reads up to 64 KiB of. */
@@ -55,9 +55,9 @@ export function importPanel({ onImported }) {
         now = await get(`/imports/${id(state.id)}`);
       }
       if (now.state === "failed") throw new Problem(now.error, 0);
-      const { stored, known, dropped } = now.result;
+      const { stored, known, dropped, refused } = now.result;
       fill(place, h("p", { class: "notice success" }, `✓ ${plural(stored, "episode")} imported, ${known.toLocaleString("en")} were here already, ${dropped.toLocaleString("en")} dropped.`),
-        stored ? h("p", {}, h("a", { href: `/episodes?${new URLSearchParams({ filter: `run:${now.result.run_id}` })}` }, "See them on the Episodes page")) : null);
+        reasons("Did not fit the store", refused, "failure"), stored ? h("p", {}, h("a", { href: `/episodes?${new URLSearchParams({ filter: `run:${now.result.run_id}` })}` }, "See them on the Episodes page")) : null);
       if (stored) onImported();
     } catch (problem) {
       refuse(problem);

@@ -16,7 +16,7 @@ export function previewElement(seen) {
     seen.first_dropped.length ? h("details", {}, h("summary", { class: "small" }, `The first ${seen.first_dropped.length} dropped rows`), h("ul", { class: "dropped" }, seen.first_dropped.map((row) => h("li", { class: "small" }, `row ${row.row}: ${row.reason}`, h("pre", {}, row.excerpt))))) : null);
 }
 
-function reasons(title, counts, who) {
+export function reasons(title, counts, who) {
   const entries = Object.entries(counts);
   if (!entries.length) return null;
   return h("div", {}, h("p", { class: "small dim" }, title), h("ul", { class: "small" }, entries.map(([reason, count]) => h("li", { class: who }, h("span", { class: `sign ${who}`, "aria-hidden": "true" }, who === "failure" ? "✕" : "✎"), `${count.toLocaleString("en")} × ${reason}`))));

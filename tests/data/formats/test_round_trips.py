@@ -55,6 +55,15 @@ def test_the_lossless_formats_are_these():
     assert LOSSLESS == ["atif", "episodes", "hf", "html"]
 
 
+@pytest.mark.parametrize("name", ["atif", "episodes"])
+@pytest.mark.parametrize("id_", ["", "../../etc/passwd", "a\\b", "..", "a\nb", "\x1b[31m", "x" * 201])
+def test_an_episode_that_no_address_could_name_is_dropped(tmp_path: Path, name: str, id_: str):
+    path = export(name, [Entry(empty_episode(id_))], tmp_path / "one.jsonl", ABOUT).path
+    (found,) = detect_format(path).read(path)
+    assert isinstance(found, Dropped)
+    assert "no address could name it" in found.reason
+
+
 @pytest.mark.parametrize(("before", "after"), [("hidden>{&quot;", "hidden>{x"), ("</pre>\n</body>", "")])
 def test_an_edited_page_is_dropped_with_the_reason(tmp_path: Path, before: str, after: str):
     path = export("html", [Entry(EPISODE)], tmp_path / "one.html", ABOUT).path

@@ -294,7 +294,7 @@ def test_the_history_of_an_item_says_who_changed_what_and_grows_with_every_label
     expect(newest).to_contain_text("✓ good → nothing")
     press(page, "Control+Shift+z")
     expect(newest).to_contain_text("done again")
-    expect(page.locator(".history li")).to_have_count(3)
+    expect(page.locator(".history li", has_text=f"{annotator_of(page)} verdict")).to_have_count(3)
 
 
 def test_what_was_passed_over_comes_back_and_the_end_says_what_to_do(curate: Callable[..., Page]) -> None:

@@ -16,7 +16,7 @@ from data.events import AdapterPublished, Event, EventBody, RunCreated
 from data.store import Store
 from data.types import Adapter, DatasetVersion, Noun, Run, RunState
 from retro_dash.bundled import adapter_cards
-from retro_dash.evaluating import EvaluationReport, read_report
+from retro_dash.evaluating import finished_report
 from retro_dash.ids import new_id
 from retro_dash.jobs import Jobs
 from retro_dash.run_list import about
@@ -147,10 +147,9 @@ def _scores(store: Store, jobs: Jobs) -> dict[str, tuple[AdapterScore, ...]]:
     """By player, the newest evaluation first."""
     found: dict[str, tuple[AdapterScore, ...]] = {}
     for run in store.runs(kinds=("evaluate",), states=(RunState.FINISHED,), limit=200):
-        given = read_report(jobs.folder(run.id))
-        if given is None:
+        report = finished_report(jobs.folder(run.id))
+        if report is None:
             continue
-        report = EvaluationReport.model_validate(given)
         for arm in report.arms:
             score = AdapterScore(
                 run_id=run.id,

@@ -20,7 +20,7 @@ def alerts(run: Run, curves: Sequence[MetricSeries]) -> list[str]:
     """Not a number, divergence, collapsed entropy, clipping, a stalled worker; the most urgent first."""
     found: list[str] = []
     if run.state is RunState.STALLED:
-        found.append(run.error or "No sign of life from the worker. Stop it, or wait: it may only be slow.")
+        found.append(f"{run.error or 'No sign of life.'} Stop it, or wait: it may only be slow.")
     for curve in curves:
         values = [point.value for point in curve.points]
         if any(not math.isfinite(value) for value in values):

@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -145,6 +147,20 @@ def read_report(folder: RunFolder) -> dict[str, JsonValue] | None:
         return None
     report: dict[str, JsonValue] = json.loads(folder.report.read_text(encoding="utf-8"))
     return report
+
+
+def finished_report(folder: RunFolder) -> EvaluationReport | None:
+    """The same, parsed: once, however often it is asked for."""
+    try:
+        found = folder.report.stat()
+    except OSError:
+        return None
+    return _parsed(folder.report, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(path: Path, changed: int, size: int) -> EvaluationReport:
+    return EvaluationReport.model_validate_json(path.read_bytes())
 
 
 def _cell(interval: Interval) -> str:

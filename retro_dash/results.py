@@ -11,7 +11,7 @@ from data.errors import UnknownName
 from data.store import Store
 from data.types import Adapter, Noun, Run, RunState
 from retro_dash.adapters import known_adapters
-from retro_dash.evaluating import ArmReport, EvaluationReport, read_report
+from retro_dash.evaluating import ArmReport, EvaluationReport, finished_report
 from retro_dash.jobs import Jobs
 from retro_dash.run_config import Arm
 from retro_dash.scores import Interval
@@ -94,10 +94,9 @@ def task_sets(store: Store, jobs: Jobs) -> list[TaskSet]:
     """What may be compared, the set with the newest evaluation first."""
     sets: dict[str, tuple[EvaluationReport, dict[tuple[object, ...], Contender]]] = {}
     for run in store.runs(kinds=("evaluate",), states=(RunState.FINISHED,)):
-        text = read_report(jobs.folder(run.id))
-        if text is None:
+        report = finished_report(jobs.folder(run.id))
+        if report is None:
             continue
-        report = EvaluationReport.model_validate(text)
         parts = (run.dataset_hash, report.env, report.trials, report.measure, *sorted(report.seeds))
         adapters = {adapter.name: adapter for adapter in known_adapters(store, Path(report.model).name)}
         _, contenders = sets.setdefault(" ".join(str(part) for part in parts), (report, {}))

@@ -55,7 +55,7 @@ def test_a_healthy_curve_says_nothing(name: str, values: list[float]) -> None:
 def test_a_stalled_run_says_so_first() -> None:
     stalled = RUN.model_copy(update={"state": RunState.STALLED, "error": "No sign of life for 31 seconds."})
     found = alerts(stalled, [curve("planner/il_loss", [1.0, float("nan")])])
-    assert found[0] == "No sign of life for 31 seconds."
+    assert found[0] == "No sign of life for 31 seconds. Stop it, or wait: it may only be slow."
     assert len(found) == 2
 
 

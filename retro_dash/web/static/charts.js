@@ -113,28 +113,34 @@ export function chartBoard({ onPoint }) {
     if (drawing) return void (drawing = "again");
     drawing = "now";
     try {
+      for (const chart of shown) makeRoom(chart); // Before the library is there, so that nothing moves when it is.
+      waiting.hidden = places.size > 0;
       const Plotly = await plotly();
       for (const chart of shown) await drawChart(Plotly, chart);
     } catch (error) {
       setText(waiting, error.message);
+      waiting.hidden = false;
     }
-    const has = places.size > 0;
-    if (has || waiting.textContent.startsWith("Curves")) waiting.hidden = has;
     const again = drawing === "again";
     drawing = null;
     if (again) draw();
   }
 
+  function makeRoom(chart) {
+    if (places.has(chart.key) || !tracesOf(chart).length) return;
+    const plot = h("div", { class: "plot", role: "img" });
+    const caption = h("figcaption", {}, h("strong", {}, chart.title), h("span", { class: "dim small" }));
+    const figure = h("figure", { class: "chart", "data-chart": chart.key }, caption, plot);
+    places.set(chart.key, { plot, caption, figure, hover: null });
+    board.append(figure);
+  }
+
   async function drawChart(Plotly, chart) {
+    const place = places.get(chart.key);
     const traces = tracesOf(chart);
-    let place = places.get(chart.key);
-    if (!traces.length) return;
-    if (!place) {
-      const plot = h("div", { class: "plot", role: "img" });
-      const caption = h("figcaption", {}, h("strong", {}, chart.title), h("span", { class: "dim small" }));
-      place = { plot, caption, figure: h("figure", { class: "chart", "data-chart": chart.key }, caption, plot), hover: null };
-      places.set(chart.key, place);
-      board.append(place.figure);
+    if (!place || !traces.length) return;
+    const { plot } = place;
+    if (!plot.data) {
       await Plotly.newPlot(plot, traces, layoutOf(chart, traces), CONFIG);
       sizes.observe(plot);
       plot.on("plotly_hover", (event) => (place.hover = event.points[0]?.x));

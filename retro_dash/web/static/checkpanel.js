@@ -14,6 +14,7 @@ export function checkPanel({ onStart }) {
   const command = h("code", { class: "command-line mono" });
   const toml = h("pre", { class: "mono", tabindex: "0", "aria-label": "The same as a file for the command line" });
   const start = button("Start", onStart, { class: "primary wide start" });
+  setEnabled(start, false);
   const line = h("p", { class: "problem", role: "alert", hidden: true });
   const copy = button("Copy both", copyBoth, { class: "link" });
   const element = h("aside", { class: "panel check-panel", "aria-label": "Check and start" }, h("h2", {}, "4 · Check"), line, findings, facts,

@@ -166,9 +166,10 @@ async function drawPlot(plot, traces, axes, height) {
   const Plotly = await plotly();
   const css = colours();
   const axis = { gridcolor: css("line"), zerolinecolor: css("line"), tickfont: { size: 11, color: css("dim") }, automargin: true };
+  const titled = (given) => ({ ...axis, ...given, title: { font: { size: 11, color: css("dim") }, standoff: 4, ...given.title } });
   await Plotly.react(plot, traces, {
     height, margin: { l: 44, r: 10, t: 24, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12, color: css("ink-2") }, hovermode: "x",
     hoverlabel: { bgcolor: css("surface"), bordercolor: css("line-strong"), font: { color: css("ink") } }, legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 11 } },
-    xaxis: { ...axis, ...axes.xaxis }, yaxis: { ...axis, ...axes.yaxis },
+    xaxis: titled(axes.xaxis), yaxis: titled(axes.yaxis),
   }, { displayModeBar: false, responsive: true });
 }

@@ -6,13 +6,17 @@ import { plotly } from "./charts.js";
 
 const HUES = ["dim", "planner", "il", "reflector", "expert", "human"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
+const MOST_OPEN = 2;
 const points = (value) => Math.abs(100 * value).toFixed(1);
 const signedPoints = (value) => (100 * value).toFixed(1).replace("-", "−");
 
+/** The method that differs most from the first. */
+const telling = (report) => report.arms.filter((arm) => arm.compared).sort((a, b) => Math.abs(b.compared.difference.mean) - Math.abs(a.compared.difference.mean))[0];
+
 /** "RetroAct beats base by 9.2 points, 95 % interval 4.1 to 14.0, on 89 alfworld tasks." */
 export function sentence(report) {
-  const [first, ...others] = report.arms;
-  const best = others.filter((arm) => arm.compared).sort((a, b) => Math.abs(b.compared.difference.mean) - Math.abs(a.compared.difference.mean))[0];
+  const [first] = report.arms;
+  const best = telling(report);
   const where = `on ${plural(report.tasks, `${report.env} task`)}`;
   if (!best) return `${first.arm.name} ends at ${points(first[report.measure].final.mean)} points of ${report.measure} ${where}.`;
   const { mean, low, high } = best.compared.difference;
@@ -52,8 +56,10 @@ const player = (mark, name, about) => (about[name] ? h("a", { href: `/serving?ad
 function flips(run, report) {
   const compared = report.arms.filter((arm) => arm.compared);
   if (!compared.length) return null;
-  return h("section", { class: "flips", "aria-label": "Flips" }, compared.map((arm) => h("div", { class: "flip-arm" },
-    h("h2", {}, `${arm.arm.name}: ${plural(arm.compared.solved.length, "task")} flipped to solved, ${arm.compared.broken.length} broke`),
+  // Of many methods the one that the sentence is about is unfolded.
+  const isOpen = (arm) => compared.length <= MOST_OPEN || arm === telling(report);
+  return h("section", { class: "flips", "aria-label": "Flips" }, compared.map((arm) => h("details", { class: "flip-arm", open: isOpen(arm) },
+    h("summary", {}, h("h2", {}, `${arm.arm.name}: ${plural(arm.compared.solved.length, "task")} flipped to solved, ${arm.compared.broken.length} broke`)),
     flipList(run, arm.compared.solved, "success", "✓ solved now"), flipList(run, arm.compared.broken, "failure", "✕ broke"),
     arm.compared.solved.length + arm.compared.broken.length ? null : h("p", { class: "dim" }, "Every task ended the same way with both."))));
 }

@@ -25,7 +25,7 @@ export function runView({ frame, onClone, onOpen, onProblem, onChanged }) {
   const charts = chartBoard({ onPoint: showMoment });
   const log = h("pre", { class: "log mono", tabindex: "0", "aria-label": "Last lines of the log" });
   const config = h("pre", { class: "mono config" });
-  const element = h("section", { class: "run-view", "aria-label": "Run" },
+  const element = h("section", { class: "run-view", "aria-label": "Run", inert: true, hidden: true },
     h("header", { class: "run-head" }, h("div", { class: "run-title" }, title, state), verbs.element),
     facts, load.element, failure, made, worries, charts.element,
     h("div", { class: "run-below" },
@@ -58,7 +58,8 @@ export function runView({ frame, onClone, onOpen, onProblem, onChanged }) {
     rollouts.open(run);
     showHead();
     setText(config, JSON.stringify(run.config, null, 2));
-    await refresh(true);
+    // The first one appears whole, so that nothing which comes later pushes it about.
+    await refresh(true).finally(() => (element.inert = false));
   }
 
   /** Bring everything up to date; what can't change any more is left alone. */

@@ -9,6 +9,7 @@ import { labelled, showValue } from "./fields.js";
 import { methodStep, methodTitle } from "./methodstep.js";
 
 const CHECK_MS = 350;
+const PATIENCE_MS = 3000;
 
 /** `onStarted(run)`. Returns {element, open}. */
 export function trainForm({ onStarted }) {
@@ -54,7 +55,9 @@ export function trainForm({ onStarted }) {
     await data.open(source);
     method.open(schema.methods);
     fields.draw(schema.schema, await get("/adapters").catch(() => []));
-    change(0);
+    look();
+    // The form appears with what the hub says of it, unless that takes long.
+    await Promise.race([check(), new Promise((late) => setTimeout(late, PATIENCE_MS))]);
   }
 
   async function cloneOf(runId) {
@@ -66,12 +69,16 @@ export function trainForm({ onStarted }) {
     return { filter: lineage.filter ?? "", dataset: lineage.dataset_name ? lineage.dataset_hash : null };
   }
 
-  function change(wait = CHECK_MS) {
+  function look() {
     method.show(state.train);
     data.say(null);
     panel.busy(true);
     clearTimeout(timer);
-    timer = setTimeout(check, wait);
+  }
+
+  function change() {
+    look();
+    timer = setTimeout(check, CHECK_MS);
   }
 
   const config = () => ({ kind: "train", model: state.model, memory: state.memory, train: state.train, ...(state.exploration ? { exploration: state.exploration } : {}) });
@@ -113,7 +120,7 @@ export function trainForm({ onStarted }) {
     panel.starting(false);
   }
 
-  return { element, open };
+  return { element, open, focus: () => element.querySelector("[role=radio][aria-checked=true]")?.focus() };
 }
 
 function fresh() {

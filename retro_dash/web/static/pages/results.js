@@ -19,14 +19,15 @@ export async function draw(frame) {
   const form = evaluationForm({ onStarted: (run) => { frame.say("The evaluation is queued"); go({ waiting: run.id }); watch(); } });
   const going = h("ul", { class: "going", "aria-label": "Evaluations that are not finished" });
   const table = h("section", { class: "all-results", "aria-label": "All evaluations" });
-  const older = button("Show older evaluations", () => more().then(show).catch((error) => say(error.message)), { hidden: true });
+  const older = button("Show older evaluations", () => showOlder().catch((error) => say(error.message)), { hidden: true });
   const figures = figureBoard();
   const empty = h("div", { class: "empty-state", hidden: true }, h("p", {}, h("strong", {}, "Nothing was evaluated yet.")),
     h("p", {}, "An evaluation plays the same tasks with two or more methods and reports first, final and average reward, the curve over trials, and which tasks flipped."),
-    button("Evaluate the same tasks again", () => go({ new: 1 }), { class: "primary" }));
-  const again = button(["Same tasks again ", h("kbd", {}, "N")], () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }), { class: "primary" });
-  fill(frame.main, h("div", { class: "results-page" }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, figures.element, table, older));
-  bind("n", "Evaluate the same tasks again", () => go(shown ? { new: 1, like: shown.run.id } : { new: 1 }));
+    button("Evaluate the same tasks again", begin, { class: "primary" }));
+  const again = button(["Same tasks again ", h("kbd", {}, "N")], begin, { class: "primary" });
+  const page = h("div", { class: "results-page", inert: true }, problem, h("div", { class: "tools row results-tools" }, again, going), form.element, pair, report, empty, figures.element, table, older);
+  fill(frame.main, page);
+  bind("n", "Evaluate the same tasks again", begin);
   bind("j ArrowDown", "Next evaluation", () => step(1));
   bind("k ArrowUp", "Previous evaluation", () => step(-1));
   bind("Escape", "Back to the report", () => go(shown ? { run: shown.run.id } : {}), () => location.search !== "");
@@ -47,6 +48,19 @@ export async function draw(frame) {
     return show().catch((error) => say(error.message));
   }
 
+  // What had the focus is hidden now: it goes on where the eyes are.
+  async function begin() {
+    await go(shown ? { new: 1, like: shown.run.id } : { new: 1 });
+    form.element.querySelector("select").focus();
+  }
+
+  async function showOlder() {
+    const before = table.querySelectorAll("tr:not(.published) th a").length;
+    await more();
+    await show();
+    if (older.hidden) table.querySelectorAll("tr:not(.published) th a")[before]?.focus();
+  }
+
   function step(by) {
     const at = results.findIndex((one) => one.run.id === shown?.run.id);
     const next = results[Math.min(results.length - 1, Math.max(0, at + by))];
@@ -54,6 +68,7 @@ export async function draw(frame) {
   }
 
   function say(message) {
+    if (message) page.inert = false;
     problem.hidden = !message;
     setText(problem, message);
   }
@@ -88,6 +103,7 @@ export async function draw(frame) {
     if (!figures.element.hidden) figures.show(sets, published, shown?.run.id);
     older.hidden = !next;
     drawAll(table, results, adapters, published, shown?.run.id, (run) => go({ run }));
+    page.inert = false;
     document.title = "Results · Retro Dash";
     if (wanted.has("new")) {
       frame.crumbs({ text: "Results", href: "/results" }, { text: "Same tasks again" });
@@ -133,6 +149,8 @@ export async function draw(frame) {
 
   document.addEventListener("visibilitychange", watch);
   addEventListener("popstate", () => show().catch((error) => say(error.message)));
+  // The curve has the colours of the theme that it was drawn in.
+  new MutationObserver(() => shown && !report.hidden && drawReport(report, shown, adapters)).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   try {
     await load();
     await Promise.all([show(), watch()]);

@@ -19,9 +19,11 @@ export async function draw(frame) {
     h("a", { class: "button primary", href: "/train?new=1" }, "Train one"));
   const plan = planCard();
   const importer = importForm({ onDone: (adapter) => { frame.say(`${adapter.name} was imported`); refresh(); } });
-  fill(frame.main, problem, h("div", { class: "serving-page" },
+  // It appears when the hub has answered: empty cards that fill would push the list about.
+  const page = h("div", { class: "serving-page", inert: true },
     h("section", { class: "adapter-list", "aria-labelledby": "rd-adapters" }, h("h1", { id: "rd-adapters" }, "Adapters"), list, empty),
-    h("div", { class: "serving-side" }, engine.element, plan.element, importer)));
+    h("div", { class: "serving-side" }, engine.element, plan.element, importer));
+  fill(frame.main, problem, page);
   frame.crumbs({ text: "Serving" });
   document.title = "Serving · Retro Dash";
   bind("j ArrowDown", "Next adapter", () => step(1));
@@ -83,8 +85,9 @@ export async function draw(frame) {
   async function refresh() {
     let machine, runs;
     [status, rows, machine, runs] = await Promise.all([get("/status"), get("/adapters/rows"), get("/machine"), get("/runs/rows")]);
-    plan.show(status, machine, runs);
     served = status.engine.state === "ready" ? status.engine.load?.adapters ?? (await get("/policies")).planners.filter((one) => one.available).map((one) => one.name) : [];
+    plan.show(status, machine, runs);
+    page.inert = false;
     show();
   }
 

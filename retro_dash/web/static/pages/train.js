@@ -14,18 +14,20 @@ export async function draw(frame) {
   const list = runList({ onOpen: (run) => go({ run }), onMove: move, onOverlay: overlay });
   const view = runView({ frame, onProblem: say, onChanged: () => refresh(), onClone: (run) => go({ new: 1, from: run.id }), onOpen: (run) => go({ run: run.id, with: run.parent_id }) });
   const form = trainForm({ onStarted: (run) => go({ run: run.id }) });
-  const empty = h("div", { class: "empty-state" },
+  const empty = h("div", { class: "empty-state", hidden: true },
     h("p", {}, h("strong", {}, "Nothing was trained yet.")),
     h("p", {}, "A run turns chosen episodes into adapters: imitation of what worked, then reinforcement from what the agent tried. Its curves, its rollouts and its log appear here while it works."),
     button("Train on your episodes", () => go({ new: 1 }), { class: "primary" }));
   const start = button(["New run ", h("kbd", {}, "N")], () => go({ new: 1 }), { class: "primary wide" });
   const older = button("Show older runs", () => more().catch((error) => say(error.message)), { class: "wide", hidden: true });
-  fill(frame.main, h("div", { class: "train-page" },
-    h("aside", { class: "panel runs-panel", "aria-label": "Runs" }, start, h("h2", {}, "Runs"), list.element, older, h("p", { class: "dim small runs-none", hidden: true }, "None yet.")),
-    h("div", { class: "train-main" }, problem, view.element, form.element, empty)));
-  const none = frame.main.querySelector(".runs-none");
+  const none = h("p", { class: "dim small runs-none", hidden: true }, "None yet.");
+  // It appears with the list of runs, so that this pushes nothing about.
+  const page = h("div", { class: "train-page", inert: true },
+    h("aside", { class: "panel runs-panel", "aria-label": "Runs" }, h("a", { class: "skip", href: "#rd-run" }, "Past the list of runs"), start, h("h2", {}, "Runs"), list.element, older, none),
+    h("div", { class: "train-main", id: "rd-run", tabindex: "-1" }, problem, view.element, form.element, empty));
+  fill(frame.main, page);
 
-  bind("n", "New run", () => go({ new: 1 }));
+  bind("n", "New run", () => go({ new: 1 }).then(form.focus));
   bind("j ArrowDown", "Next run", () => step(1), () => !isForm());
   bind("k ArrowUp", "Previous run", () => step(-1), () => !isForm());
   bind("Shift+K", "The selected run sooner in the queue", () => shift(-1));
@@ -77,6 +79,7 @@ export async function draw(frame) {
   }
 
   function say(message) {
+    if (message) page.inert = false;
     problem.hidden = !message;
     setText(problem, message);
   }
@@ -113,17 +116,18 @@ export async function draw(frame) {
       view.element.hidden = empty.hidden = true;
       frame.crumbs({ text: "Runs", href: "/train" }, { text: "New run" });
       document.title = "New run · Train · Retro Dash";
-      await form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), from: wanted.get("from") });
       await refresh(false);
-      return;
+      page.inert = false;
+      return form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), from: wanted.get("from") });
     }
     if (!rows) await load();
-    const run = wanted.get("run") ?? rows[0]?.run.id;
+    const run = wanted.get("run") ?? (rows.find((row) => row.position === null && !ENDED.has(row.run.state)) ?? rows[0])?.run.id;
     view.element.hidden = !run;
     empty.hidden = Boolean(run);
     if (!run) frame.crumbs({ text: "Runs" });
     list.show(rows, run, overlays());
     none.hidden = rows.length > 0;
+    page.inert = false;
     try {
       if (run) await view.open(run, overlays());
     } catch (error) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -68,23 +69,27 @@ def episode_texts(entry: Entry) -> Iterator[Text]:
     task = episode.task
     gold = tuple(str(task.metadata[key]) for key in ("answer", "gold") if isinstance(task.metadata.get(key), str))
     database = task.metadata.get("database")
-    about = {"task_id": task.id, "split": task.split, "question": task.instruction, "gold": gold}
-    about["database"] = f"{task.env} {database}" if isinstance(database, str) else ""
+    text = partial(
+        Text,
+        task_id=task.id,
+        split=task.split,
+        question=task.instruction,
+        gold=gold,
+        database=f"{task.env} {database}" if isinstance(database, str) else "",
+    )
     for trial in episode.trials:
         if trial.turns:
             target = "\n".join(f"{turn.thought}\n{turn.action}".strip() for turn in trial.turns)
             masked = "\n".join(turn.observation for turn in trial.turns)
             name = f"{episode.id}/trial/{trial.index}"
             prompt = trial.prompt or trial.opening
-            yield Text(name, "planner", prompt, target, masked, tokens=_trial_tokens(trial), **about)  # type: ignore[arg-type]
+            yield text(name, "planner", prompt, target, masked, tokens=_trial_tokens(trial))
     seen = {trial.index for trial in episode.trials if trial.turns}
     for reflection in episode.reflections:
         name = f"{episode.id}/reflection/{reflection.after_trial}"
         knows = bool(reflection.prompt) or reflection.after_trial in seen
         tokens = _reflection_tokens(reflection)
-        yield Text(
-            name, "reflector", reflection.prompt, reflection.text, has_transcript=knows, tokens=tokens, **about
-        )  # type: ignore[arg-type]
+        yield text(name, "reflector", reflection.prompt, reflection.text, has_transcript=knows, tokens=tokens)
 
 
 def _trial_tokens(trial: Trial) -> Sizes | None:

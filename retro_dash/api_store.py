@@ -59,7 +59,9 @@ async def _stream(store: Store, tail: Tail, cursor: int, run: str | None, episod
     yield f"id: {cursor}\n\n"  # Where the watcher stands, should the line break before anything happens.
     while clock() - begun < LONGEST_SECONDS:
         if store.last_position() != read:
-            news = tail.remembered(cursor, run, episode) or await asyncio.to_thread(tail.after, cursor, run, episode)
+            news = tail.remembered(cursor, run, episode)
+            if news is None:
+                news = await asyncio.to_thread(tail.after, cursor, run, episode)
             read = news.reached
             if news.messages:
                 cursor, spoke = news.messages[-1].event.position, clock()

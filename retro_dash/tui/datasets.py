@@ -109,6 +109,7 @@ class DatasetsScreen(Reading):
         if chosen is None:
             self._say_words([Content.styled(EMPTY, "$dim")])
             return
+        self.show_where()
         with self.telling(with_loss=False):
             self._say_words(card(await self.dash.ask(lambda hub: hub.dataset(chosen.hash))))
 

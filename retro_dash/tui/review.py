@@ -181,7 +181,7 @@ class ReviewScreen(Reading):
         count = f"{plural(len(self.disputes), 'disagreement')}, {open_} without a decision"
         head = Content.assemble(("✎ ", "$human"), (part.name, "bold"), "  ", Content("  ").join(keys))
         task = plain(f"{count} · {one_line(item.episode['task']['instruction'])}", "$dim")
-        bar.update(Content("\n").join([head, task]))
+        bar.update(Content("\n").join([head, task.truncate(max(20, self.size.width - 4), ellipsis=True)]))
         trials = item.episode["trials"]
         columns = columns_for(item.episode, board.size.width, part.trial or (trials[-1]["index"] if trials else 0))
         rows = side_by_side(item.episode, item.alignment, columns, self.unfolded)

@@ -62,13 +62,14 @@ def hear(state: dict[str, Any], notice: dict[str, Any]) -> None:
         case "trial_started":
             _put(trials, notice["trial"], "index")
             state["view"] = notice["trial"].get("view") or state.get("view")
+            state["budget"] |= {"turns_used": 0, "tokens_used": 0}
         case "turn":
             for trial in trials:
                 if trial["index"] == notice["trial"]:
                     _put(trial["turns"], notice["turn"], "index")
             state["proposal"] = None
             state["view"] = notice["turn"].get("view") or state.get("view")
-            state["budget"]["turns_used"] = notice["turn"]["index"]
+            state["budget"] |= {"turns_used": notice["turn"]["index"], "tokens_used": notice["tokens_used"]}
         case "trial_finished":
             ended = {key: notice[key] for key in ("reward", "success", "stop_reason", "error", "finished_at")}
             for trial in trials:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from data.episodes import reflection_after
 from data.errors import EngineError, Refused, RetroDashError
-from data.events import EventBody
+from data.events import EventBody, TurnTaken
 from data.types import Episode, StopReason, Strategy
 from retro_dash.agent.briefing import memory
 from retro_dash.agent.limits import sampled_tokens, turn_limit
@@ -90,7 +90,7 @@ class LiveEpisode:
                 "budget": {
                     "turns_used": len(trial.turns) if trial else 0,
                     "turn_limit": turn_limit(episode.task, player.kind),
-                    "tokens_used": sampled_tokens(trial) if trial else 0,
+                    "tokens_used": sampled_tokens(trial.turns) if trial else 0,
                     "token_limit": player.limits.trial_tokens,
                     "sequence_length": player.sequence_length,
                 },
@@ -205,9 +205,11 @@ class LiveEpisode:
         with self._condition:
             self._partial = None
         payload = body.model_dump(mode="json")
+        if isinstance(body, TurnTaken):
+            payload |= {"turn": _light(payload["turn"]), "tokens_used": self._tokens_used(body)}
         match payload.pop("kind"):
             case "turn_taken":
-                self._notify("turn", {"trial": payload["trial"], "turn": _light(payload["turn"])})
+                self._notify("turn", payload)
                 self._set_busy("thinking")
             case "trial_started":
                 self._notify("trial_started", {"trial": payload["trial"]})
@@ -219,6 +221,11 @@ class LiveEpisode:
                 self._set_busy("thinking")
             case "episode_finished":
                 self._notify("finished", {"state": payload["state"]})
+
+    def _tokens_used(self, taken: TurnTaken) -> int:
+        """Tokens sampled in the trial, with the turn that it does not hold yet."""
+        before = self.player.trial.turns if self.player.trial is not None else []
+        return sampled_tokens([*before, taken.turn])
 
     def stream_text(self, role: str, text: str) -> None:
         """A piece of what a policy is writing now."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.types import StopReason, Task, Trial
+from data.types import StopReason, Task, Trial, Turn
 from envs.base import EnvironmentKind
 
 ROOM_FOR_REPLY = 16
@@ -29,16 +30,16 @@ def turn_limit(task: Task, kind: EnvironmentKind) -> int:
     return task.turn_limit or kind.turn_limit
 
 
-def sampled_tokens(trial: Trial) -> int:
-    """Tokens the planner has sampled in the trial."""
-    return sum(len(turn.completion.token_ids or ()) for turn in trial.turns if turn.completion)
+def sampled_tokens(turns: Sequence[Turn]) -> int:
+    """Tokens the planner has sampled for these turns."""
+    return sum(len(turn.completion.token_ids or ()) for turn in turns if turn.completion)
 
 
 def stop_before_reply(trial: Trial, room: int | None, limits: Limits) -> StopReason | None:
     """Why the planner may not write another turn; `room` is how many tokens fit (None: any number)."""
     if room is not None and room < ROOM_FOR_REPLY:
         return StopReason.CONTEXT_LIMIT
-    return StopReason.TOKEN_LIMIT if sampled_tokens(trial) >= limits.trial_tokens else None
+    return StopReason.TOKEN_LIMIT if sampled_tokens(trial.turns) >= limits.trial_tokens else None
 
 
 def stop_after_turn(trial: Trial, turns: int, limits: Limits) -> StopReason | None:

@@ -78,6 +78,7 @@ export class Live {
         put(trials, event.trial);
         state.partial = null;
         state.view = event.trial.view ?? state.view;
+        Object.assign(state.budget, { turns_used: 0, tokens_used: 0 });
         break;
       case "turn": {
         const trial = trials.find((one) => one.index === event.trial);
@@ -85,7 +86,7 @@ export class Live {
         state.partial = null;
         state.proposal = null;
         state.view = event.turn.view ?? state.view;
-        state.budget.turns_used = event.turn.index;
+        Object.assign(state.budget, { turns_used: event.turn.index, tokens_used: event.tokens_used });
         break;
       }
       case "trial_finished": {

@@ -65,10 +65,11 @@ def _state() -> dict:
 
 def test_notices_that_the_state_already_holds_change_nothing() -> None:
     state = _state()
-    hear(state, {"type": "turn", "cursor": 4, "trial": 1, "turn": {"index": 1, "view": None}})
+    hear(state, {"type": "turn", "cursor": 4, "trial": 1, "turn": {"index": 1, "view": None}, "tokens_used": 9})
     assert state["episode"]["trials"][0]["turns"] == []
-    hear(state, {"type": "turn", "cursor": 5, "trial": 1, "turn": {"index": 1, "view": None}})
+    hear(state, {"type": "turn", "cursor": 5, "trial": 1, "turn": {"index": 1, "view": None}, "tokens_used": 9})
     assert len(state["episode"]["trials"][0]["turns"]) == 1
+    assert state["budget"] == {"turns_used": 1, "tokens_used": 9}
     assert state["cursor"] == 5
 
 

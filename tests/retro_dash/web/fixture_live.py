@@ -152,7 +152,7 @@ class LiveEpisode:
             turn |= {"thought": body.get("thought") or "", "action": body["action"], "author": "human"}
         self.proposal, self.phase = None, "acting"
         trial["turns"].append(turn)
-        await self.emit("turn", trial=trial["index"], turn=turn)
+        await self.emit("turn", trial=trial["index"], turn=turn, tokens_used=41 * len(trial["turns"]))
         if len(trial["turns"]) == len(todo["turns"]):
             await self.end_trial(trial, todo)
 

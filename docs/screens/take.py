@@ -129,13 +129,16 @@ def take_episodes(size: str) -> None:
     press("D")
     save("episode", size)
     press("?")
+    wait_for("Keys of Episodes")
     save("episode-keys", size)
-    press("?", "Escape")
-    time.sleep(0.5)
+    press("?")
+    wait_for("Trial 2 ✓ solved")
+    press("Escape")
+    wait_for("episodes, sorted by")
 
 
 def take_curate(size: str) -> None:
-    press("3")
+    press("F3")
     wait_for("Whole episode", "all saved")
     press("/", *"gain>0", "Enter")
     wait_for("filter=gain", "◆")
@@ -153,7 +156,7 @@ def take_curate(size: str) -> None:
     press("D")
     wait_for("J/K Scroll")
     press("n")
-    wait_for("Evaluators, with commas")
+    wait_for("Freeze: Ctrl+S looks")
     press("C-s")
     wait_for("Ctrl+S freezes it.")
     press("C-s")

@@ -183,7 +183,7 @@ def take_runs(size: str) -> None:
     save("train-evaluation", size)
     press("5")
     wait_for("Nothing trains", "planner@")
-    press("End")
+    press("j", "j")
     wait_for("ships with Retro Dash")
     save("serving", size)
     press("6")

@@ -110,11 +110,11 @@ export function chartBoard({ onPoint }) {
 
   let drawing = null;
   async function draw() {
+    for (const chart of shown) makeRoom(chart); // Before the library is there, so that nothing moves when it is.
+    waiting.hidden = places.size > 0;
     if (drawing) return void (drawing = "again");
     drawing = "now";
     try {
-      for (const chart of shown) makeRoom(chart); // Before the library is there, so that nothing moves when it is.
-      waiting.hidden = places.size > 0;
       const Plotly = await plotly();
       for (const chart of shown) await drawChart(Plotly, chart);
     } catch (error) {

@@ -24,6 +24,7 @@ export function drawPairs(element, { annotator, filter, keysOf, whenSaved, onSta
   }
 
   function show() {
+    compare();
     if (!pair) {
       return void fill(element, h("div", { class: "empty-state" }, h("p", {}, h("strong", {}, votes ? "✓ No pair is left." : "No two reflections to compare.")), h("p", {}, "A pair is two different reflections on failures of the same task. Play a task twice and they stand here, without a name and without what came of them.", filter() ? [" Looked for among ", h("code", {}, filter()), "; without a filter there may be more."] : null), score));
     }
@@ -31,7 +32,6 @@ export function drawPairs(element, { annotator, filter, keysOf, whenSaved, onSta
       h("div", { class: "pair-texts" }, side(pair.this.text, "left"), side(pair.other.text, "right")),
       h("div", { class: "tools row pair-tools" }, choice("left", "this one"), choice("tie", "equally good"), choice("right", "this one"), score));
     say(`${pair.instruction} Left: ${pair.this.text} Right: ${pair.other.text}`);
-    compare();
   }
 
   const side = (text, where) => h("section", { class: "reflection", "aria-label": where === "left" ? "Left" : "Right" }, h("header", {}, h("h3", {}, where === "left" ? "A" : "B")), h("blockquote", {}, text.trim()));

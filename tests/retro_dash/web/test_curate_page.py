@@ -250,7 +250,9 @@ def test_blind_hides_the_gain_and_later_outcomes_until_the_reflection_is_judged(
 
 
 def test_two_reflections_are_compared_without_their_gains(curate: Callable[..., Page], api: Api) -> None:
-    page = curate("ep-k11")
+    pair = api.get("/agreement/pair", params={"annotator": "somebody else"}).json()
+    both = ",".join(sorted({pair[side]["episode_id"] for side in ("this", "other")}))
+    page = curate(filter_text=f"id:{both}")
     press(page, "Shift+V")
     expect(page.locator(".pair-vote .reflection")).to_have_count(2)
     assert "gain" not in page.inner_text(".pair-texts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import OpenPage
@@ -58,8 +59,10 @@ def test_a_question_is_stepped_edited_and_found_in_the_table(open_page: OpenPage
     page.keyboard.press("Enter")
     expect(page.locator("#t1-2")).to_contain_text("edited by a person")
     expect(page.locator(".answer")).to_contain_text("Right answer")
+    page.wait_for_url("**episode=**")
+    played = parse_qs(urlsplit(page.url).query)["episode"][0]
     page.goto(f"{hub}/episodes?filter=env:hotpotqa")
-    expect(page.locator("tr[data-id]")).to_have_count(1)
+    expect(page.locator(f"tr[data-id='{played}']")).to_have_count(1)
 
 
 @pytest.mark.parametrize("env", ["alfworld", "hotpotqa", "intercode_sql", "intercode_bash"])

@@ -191,6 +191,7 @@ def test_a_run_killed_at_any_moment_goes_on_without_a_gap(home: Home, long_unbro
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # Twenty starts of a worker, on a machine that may have other work.
 def test_twenty_kills_while_it_works_leave_no_gap_either(home: Home, long_unbroken: RunFolder) -> None:
     folder = make_train_run(*home, **LONG)
     kill_at_work(folder, 20, seed=2)

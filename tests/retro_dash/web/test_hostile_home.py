@@ -40,7 +40,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_no_page_runs_loads_or_becomes_what_the_home_holds(open_page: OpenPage, url: str) -> None:
-    page = open_page(f"/?token={TOKEN}", base=url)
+    # What no panel knows is drawn as it is, and said on the console.
+    page = open_page(f"/?token={TOKEN}", base=url, expects="World panel")
     for path, drawn in PLACES.items():
         page.goto(url + path)
         page.wait_for_selector("html.rd-ready", state="attached")

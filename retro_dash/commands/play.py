@@ -186,7 +186,7 @@ def choose_tasks(
             known = [*kind.splits, *([GENERATED] if kind.generate is not None else [])]
             raise BadInput(f"{arguments.env} has no split {split!r}. Known: {', '.join(known)}.")
         tasks = bundled_tasks(arguments.env, split)
-    tasks = list(filter(is_wanted, tasks)) if is_wanted else tasks
+    tasks = list(filter(is_wanted, tasks))
     if arguments.count is not None:
         if not 1 <= arguments.count <= len(tasks):
             raise BadInput(f"--count {arguments.count} does not fit: there are {len(tasks)} tasks to choose from.")

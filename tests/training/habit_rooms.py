@@ -73,7 +73,7 @@ class BlindSearcher:
     """An `Expert` that looks in random order wherever nothing speaks against it."""
 
     def move(self, task: Task, reflections: Sequence[str], trial: Trial) -> Move:
-        errand, memory = _errand(task), _remember(trial)
+        errand, memory = _errand(task), RoomMemory.of(trial)
         goal = next(name for name in memory.spots if type_of(name) == errand.goal)
         if memory.holding:
             return _at(memory, goal, f"move {memory.holding[-1]} to {goal}")
@@ -91,7 +91,7 @@ class BlindSearcher:
         return Move("", f"go to {left[0]}" if left else "look")
 
     def reflect(self, task: Task, reflections: Sequence[str], trial: Trial) -> str:
-        errand, memory = _errand(task), _remember(trial)
+        errand, memory = _errand(task), RoomMemory.of(trial)
         for item, spot in memory.first_seen.items():
             if type_of(item) == errand.target:
                 return f"I saw {item} in {spot}."
@@ -107,11 +107,3 @@ def _errand(task: Task) -> Errand:
     errand = read_errand(task.instruction)
     assert errand is not None
     return errand
-
-
-def _remember(trial: Trial) -> RoomMemory:
-    memory = RoomMemory()
-    memory.read_opening(trial.opening)
-    for turn in trial.turns:
-        memory.read_turn(turn.action, turn.observation)
-    return memory

@@ -116,9 +116,9 @@ export async function draw(frame) {
       view.element.hidden = empty.hidden = true;
       frame.crumbs({ text: "Runs", href: "/train" }, { text: "New run" });
       document.title = "New run · Train · Retro Dash";
-      await refresh(false);
-      page.inert = false;
-      return form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), from: wanted.get("from") });
+      const opened = form.open({ filter: wanted.get("filter"), dataset: wanted.get("dataset"), from: wanted.get("from") });
+      await Promise.all([opened, refresh(false).then(() => (page.inert = false))]);
+      return;
     }
     if (!rows) await load();
     const run = wanted.get("run") ?? (rows.find((row) => row.position === null && !ENDED.has(row.run.state)) ?? rows[0])?.run.id;

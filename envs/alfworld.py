@@ -167,15 +167,18 @@ def in_dialect(action: str, dialect: Dialect) -> str:
 
 
 def read_games(path: Path, options: Options) -> list[Task]:
-    """Tasks from a file or folder (`alfworld_files.read_tasks`), their turns limited by `slack` where it is given.
+    """Tasks from a file or folder (`alfworld_files.read_tasks`), their turns as the options say. Raises BadFile."""
+    return [limit_turns(task, options) for task in read_tasks(path, options)]
 
-    Raises BadFile, and BadConfig for a game without a walkthrough to count from.
+
+def limit_turns(task: Task, options: Options) -> Task:
+    """The task with `slack` turns beyond its walkthrough, or as it is without that option.
+
+    Raises BadConfig for a game without a walkthrough to count from.
     """
-    tasks, slack = read_tasks(path, options), read_options(options).slack
-    return tasks if slack is None else [_with_limit(task, slack) for task in tasks]
-
-
-def _with_limit(task: Task, slack: int) -> Task:
+    slack = read_options(options).slack
+    if slack is None:
+        return task
     walkthrough = task.metadata.get("walkthrough")
     if not isinstance(walkthrough, list):
         raise BadConfig(f"Task {task.id!r} has no walkthrough, so slack={slack} has nothing to count from.")
@@ -218,7 +221,7 @@ A command that cannot be done is answered `Nothing happens.` Giving the same com
 OPTIONS: Mapping[str, str] = {
     "dialect": "move (`move X to Y`, default) or put (`put X in/on Y`, the older games); both are understood",
     "engine": "simulator (default) or textworld (the official engine, needs the alfworld extra)",
-    "slack": "turns a trial may take beyond the stored walkthrough of a game from a file (default: the task's limit)",
+    "slack": "turns a trial may take beyond the stored walkthrough of its game (default: the task's limit)",
     "repeat_rule": "true (default) ends a trial when the same action comes twice in a row; false lets it go on",
 }
 
@@ -250,6 +253,7 @@ KIND = EnvironmentKind(
     expert=SearchingExpert(),
     careless=CarelessExpert(SearchingExpert()),
     check=check,
+    limit=limit_turns,
     generate=generate_tasks,
     options=OPTIONS,
 )

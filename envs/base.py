@@ -107,6 +107,8 @@ class EnvironmentKind:
     """The expert with slips and mistakes as models make them: it recovers in the same trial, or fails and does better
     with its reflection, so that there is something to reflect on without a model."""
     check: Callable[[], Availability]
+    limit: Callable[[Task, Options], Task] = lambda task, options: task
+    """The task with as many turns as the options allow it."""
     generate: Callable[[int, int], list[Task]] | None = None
     """Tasks for training: (seed, count), the same ones for the same. None where nobody can make any."""
     options: Mapping[str, str] = field(default_factory=dict)

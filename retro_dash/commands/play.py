@@ -170,7 +170,17 @@ class TaskChoice(Protocol):
 def choose_tasks(
     arguments: argparse.Namespace | TaskChoice, options: Options, is_wanted: Callable[[Task], bool] | None = None
 ) -> list[Task]:
-    """The tasks that the arguments name, drawn from those that are wanted. Raises UnknownName, BadFile, BadInput."""
+    """The tasks that the arguments name, drawn from those that are wanted, with the turns that the options allow.
+
+    Raises UnknownName, BadFile, BadInput.
+    """
+    limit = environment_kind(arguments.env).limit
+    return [limit(task, options) for task in _draw_tasks(arguments, options, is_wanted)]
+
+
+def _draw_tasks(
+    arguments: argparse.Namespace | TaskChoice, options: Options, is_wanted: Callable[[Task], bool] | None
+) -> list[Task]:
     if arguments.task is not None:
         return [find_task(arguments.env, arguments.task, arguments.split)]
     if arguments.tasks is not None:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, exit codes, one sentence an error."""
 
+import argparse
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 
 from data.store import Store
+from retro_dash.commands.play import choose_tasks
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -76,6 +78,15 @@ def test_tasks_can_be_made_from_a_seed_in_any_number(tmp_path: Path):
     three, two, others = made("5", "3"), made("5", "2"), made("6", "3")
     assert three[:2] == two
     assert len({*three, *others}) == 6
+
+
+@pytest.mark.parametrize("split", ["valid", "generated"])
+def test_slack_limits_the_turns_of_bundled_and_of_generated_rooms(split: str):
+    wanted = argparse.Namespace(env="alfworld", tasks=None, task=None, split=split, count=3, seed=1)
+    for task in choose_tasks(wanted, {"slack": 2}):
+        walkthrough = task.metadata["walkthrough"]
+        assert isinstance(walkthrough, list)
+        assert task.turn_limit == len(walkthrough) + 2
 
 
 def test_doctor_says_what_this_machine_can_do(tmp_path: Path):

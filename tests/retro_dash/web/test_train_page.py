@@ -21,7 +21,7 @@ POINTS = "[...document.querySelectorAll('.plot')].map((plot) => plot.data.at(-1)
 
 def open_live(open_page: OpenPage, hub: RunSite, **more: object) -> Page:
     page = open_page(LIVE, base=hub.url, **more)
-    expect(page.locator(".chart")).to_have_count(4)
+    expect(page.locator(".chart .js-plotly-plot")).to_have_count(4)
     return page
 
 
@@ -77,7 +77,7 @@ def test_curves_follow_the_worker_and_zoom_hover_and_nodes_stay(open_page: OpenP
     assert page.evaluate("node.isConnected && node === document.querySelector('.plot')")
     assert page.locator(".plot").first.locator(".hoverlayer text").count() > 0
     page.reload()
-    expect(page.locator(".chart")).to_have_count(4)
+    expect(page.locator(".chart .js-plotly-plot")).to_have_count(4)
     page.wait_for_function(f"{POINTS}[0] === {before[0] + 10}")
 
 
@@ -167,7 +167,7 @@ def test_a_point_of_a_training_curve_leads_to_the_episodes_that_its_step_learned
     samples = ["of-train-done/trial/2", "of-train-done/reflection/1"]
     plan.write_text(json.dumps({"samples": samples, "steps": [[0, 1]] * 300}))
     page = open_page(f"/train?run=train-done&{SIGNED}", base=hub.url)
-    expect(page.locator(".chart")).to_have_count(4)
+    expect(page.locator(".chart .js-plotly-plot")).to_have_count(4)
     for _ in range(60):  # What is loaded above the chart may still move it, also between pointing and pressing.
         box = page.locator("[data-chart=planner_loss] .nsewdrag").bounding_box()
         assert box is not None

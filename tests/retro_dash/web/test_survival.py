@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 WATCHED_SECONDS = 60
 SLOW = 90_000
 PLOT = "[data-chart=planner_loss] .plot"
-POINTS = f"document.querySelector('{PLOT}').data.at(-1).x.length"
+POINTS = f"document.querySelector('{PLOT}').data?.at(-1).x.length"
 CONFIG = {
     "kind": "train",
     "model": "tiny",

@@ -16,7 +16,7 @@ from retro_dash.datasets import DatasetRequest, Split
 
 pytestmark = pytest.mark.browser
 LIVE = f"/train?run=train-live&{SIGNED}"
-POINTS = "[...document.querySelectorAll('.plot')].map((plot) => plot.data.at(-1).x.length)"
+POINTS = "[...document.querySelectorAll('.plot')].map((plot) => plot.data?.at(-1).x.length)"
 
 
 def open_live(open_page: OpenPage, hub: RunSite, **more: object) -> Page:

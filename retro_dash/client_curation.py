@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import JsonValue
@@ -100,3 +101,33 @@ class CurationCalls:
         """Freeze a filter with the labels as they stand now; the same content again is the same version."""
         answer = self.wire.object("POST", "/datasets", json=request, timeout=READING_SECONDS)
         return DatasetVersion.model_validate(answer)
+
+    # Files of other programs
+
+    def import_formats(self) -> dict[str, str]:
+        """What can be read: title by name."""
+        formats: dict[str, str] = self.wire.json("GET", "/formats")["import"]
+        return formats
+
+    def upload(self, path: Path, format_: str = "") -> dict[str, Any]:
+        """Send a file or folder of this machine and say what is understood; `start_import` stores it.
+
+        Returns `retro_dash.uploads.ImportState`. Raises BadFile for what cannot be read, here or there.
+        """
+        from retro_dash.packing import packed  # It knows the formats, which a client that sends nothing does without.
+
+        with packed(path) as parcel:
+            params = {"name": parcel.name, **({"format": format_} if format_ else {})}
+            return self.wire.object(
+                "POST", "/imports", params=params, content=parcel.pieces(), timeout=READING_SECONDS
+            )
+
+    def start_import(self, id_: str) -> dict[str, Any]:
+        return self.wire.object("POST", f"/imports/{part(id_)}/start")
+
+    def import_state(self, id_: str) -> dict[str, Any]:
+        return self.wire.object("GET", f"/imports/{part(id_)}")
+
+    def forget_import(self, id_: str) -> None:
+        """Give up what was sent. Raises Refused while it is being imported."""
+        self.wire.delete(f"/imports/{part(id_)}")

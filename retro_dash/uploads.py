@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
-from data.errors import BadInput, Refused, RetroDashError, UnknownName
+from data.errors import BadFile, BadInput, Refused, RetroDashError, UnknownName
 from data.formats.entry import FileFormat
 from data.store import Store
 from data.types import Noun
@@ -94,16 +94,19 @@ class Uploads:
                     del self._states[id_]
 
     def look(self, path: Path, name: str, format_: str | None) -> ImportState:
-        """Preview what was received. What is not understood is deleted, and BadFile says why."""
+        """Preview what was received. What is not understood is deleted, and BadFile says why, with the name given."""
+        shown = Path(name).name[:200]
         try:
             if path.is_file() and path.stat().st_size == 0:
                 raise BadInput("The file is empty.")
             if is_zip(path):
                 path = _unpacked(path)
             found = choose_format(path, format_)
-            seen = preview(path, found, self._store.known_episodes).model_copy(update={"file": Path(name).name[:200]})
-        except BaseException:
+            seen = preview(path, found, self._store.known_episodes).model_copy(update={"file": shown})
+        except BaseException as error:
             _delete(path)
+            if isinstance(error, BadFile):
+                raise BadFile(str(error).replace(path.name, shown)) from error
             raise
         state = ImportState(id=path.name.partition(".")[0], state="ready", preview=seen)
         with self._lock:

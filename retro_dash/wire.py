@@ -56,6 +56,9 @@ class Wire:
     def text(self, path: str, **request: Any) -> str:
         return self._ask("GET", path, **request).text
 
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
     def items(self, path: str, params: dict[str, Any]) -> Iterator[Any]:
         """All of a list that comes in pages, each of which says where the next one begins."""
         query = httpx.QueryParams({key: value for key, value in params.items() if value is not None})

@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.events import Resize
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from data.errors import RetroDashError
 from data.types import Label
@@ -27,6 +27,7 @@ from retro_dash.tui.curatekeys import CURATE_KEYS, with_tags
 from retro_dash.tui.datasets import DatasetsScreen
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.filter import FilterLine
+from retro_dash.tui.importer import ImportScreen
 from retro_dash.tui.labelbar import LabelBar, saved_state
 from retro_dash.tui.labelling import Labelling
 from retro_dash.tui.marks import marked
@@ -157,6 +158,9 @@ class CuratePlace(Labelling):
     def action_datasets(self) -> None:
         self.app.push_screen(DatasetsScreen(self.said, self.queue.filter_text))
 
+    def action_import(self) -> None:
+        self.app.push_screen(ImportScreen(self._begin))
+
     def action_blind(self) -> None:
         self.is_blind = not self.is_blind
         words = "outcomes are hidden until you have judged the reflection" if self.is_blind else "outcomes are shown"
@@ -206,8 +210,13 @@ class CuratePlace(Labelling):
 
     @on(FilterLine.Sent)
     def filter_sent(self, event: FilterLine.Sent) -> None:
-        self.queue = Queue(event.text, self.queue.order)
         self.rest()
+        self._begin(event.text)
+
+    def _begin(self, filter_text: str) -> None:
+        """The queue of another filter, from its first item."""
+        self.query_one("#filter", Input).value = filter_text
+        self.queue = Queue(filter_text, self.queue.order)
         self.action_next()
 
     # Showing

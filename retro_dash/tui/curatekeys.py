@@ -48,6 +48,7 @@ CURATE_KEYS: list[BindingType] = [
     Binding("R", "review", "Review: agreement, disagreements, the final word", show=False),
     Binding("D", "datasets", "Datasets: freeze the queue, compare versions, train on one", show=False),
     Binding("T", "tags", "Edit the tags", show=False),
+    Binding("I", "import", "Import files", show=False),
     UNFOLD,
     FILTER,
 ]

@@ -13,7 +13,7 @@ from textual.widgets import Static, TextArea
 
 from retro_dash.tui.text import clean
 
-SHORT = frozenset({"action", "epochs"})
+SHORT = frozenset({"action", "epochs", "path"})
 """Fields of one line, with which the editing ends."""
 TALL = frozenset({"settings", "tags"})
 """Fields of many lines, for which a narrow terminal makes room."""

@@ -70,7 +70,7 @@ class Queue:
             return "No episode matches this filter. Press / to change it; an empty one takes every episode."
         return (
             "Nothing to label yet. Episodes come from playing (press F1), from collecting runs, and from files of "
-            "other programs: retro-dash import."
+            "other programs (press I)."
         )
 
     def _load(self, hub: HubClient, episode_id: str) -> Item:

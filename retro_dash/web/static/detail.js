@@ -63,7 +63,7 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
 
   function rowElement(row, index) {
     const cellsOfRow = row.map((turn, column) => {
-      if (turn === null) return h("div", { class: "cell gap" });
+      if (turn === null) return gapElement(index, column);
       const trial = trials[column];
       const taken = trial.turns.get(turn);
       if (!taken) return h("div", { class: "cell dim" }, "This turn is not stored.");
@@ -73,6 +73,16 @@ export async function drawDetail(element, episodeId, { onClose, onPlace, crumbs,
         partsHere(divergences, trial.index, turn), turnElement(taken, { trial: trial.index, before: trial.turns.get(turn - 1)?.reward ?? 0, repeats: alignment.repeats?.[trial.index]?.[turn] ?? null, tools }));
     });
     return h("div", { class: `row ${alignment.same?.[index] && trials.length > 1 ? "shared" : ""}`, "data-row": index }, interleave(cellsOfRow));
+  }
+
+  /** Where a trial has no turn beside the other's: the first of such rows says so. */
+  function gapElement(index, column) {
+    const cell = h("div", { class: "cell gap dim small" });
+    if (index > 0 && rows[index - 1][column] === null) return cell;
+    const next = rows.findIndex((row, at) => at > index && row[column] !== null);
+    const left = next - index > 1 ? `these ${next - index} turns` : "this turn";
+    cell.append(h("p", {}, next < 0 ? `Trial ${trials[column].index} had ended here.` : `Trial ${trials[column].index} left ${left} out.`));
+    return cell;
   }
 
   async function fork(trial, turn) {

@@ -96,6 +96,11 @@ def test_trials_stand_side_by_side_with_difference_repeats_reflection_and_gain(o
     assert places[0]["x"] < places[1]["x"] < places[2]["x"]
 
 
+def test_where_a_trial_has_no_turn_beside_another_it_says_why(open_page: OpenPage) -> None:
+    page = open_page("/episodes?episode=ep-question")
+    expect(page.locator(".gap p")).to_have_text(["Trial 3 left these 2 turns out.", "Trial 1 had ended here."])
+
+
 def test_a_deep_link_opens_its_turn(open_page: OpenPage) -> None:
     page = open_page("/episodes?episode=ep-long&trial=2&turn=777")
     expect(page.locator("#t2-777")).to_be_in_viewport()

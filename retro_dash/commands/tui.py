@@ -33,18 +33,19 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for name in ("COLUMNS", "LINES"):  # Where a shell exported them, Python believes them, and no resize is seen.
         os.environ.pop(name, None)
     from retro_dash.tui.app import RetroDash  # Textual is loaded by the command that shows it.
+    from retro_dash.tui.choices import choices_file
 
     if arguments.url:
         elsewhere = remote_address(arguments.url, arguments.token or os.environ.get(TOKEN_VARIABLE))
         if not elsewhere.token:
             elsewhere = replace(elsewhere, token=getpass.getpass("Token of the hub (in its hub.json): "))
         check(elsewhere)
-        RetroDash(lambda: elsewhere).run()
+        RetroDash(lambda: elsewhere, choices_file(None)).run()
         return 0
     found = find_hub(settings.home)
     if found is None:
         start_hub(settings)
-    RetroDash(lambda: find_hub(settings.home)).run()
+    RetroDash(lambda: find_hub(settings.home), choices_file(settings.home)).run()
     running = find_hub(settings.home)
     if running is not None:
         print(f"The dashboard goes on at {running.url} (process {running.pid}). Stop it with: kill {running.pid}")

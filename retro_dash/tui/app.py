@@ -11,10 +11,12 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 
 from data.errors import RetroDashError
 from retro_dash.address import HubAddress
 from retro_dash.client import HubClient, HubLost
+from retro_dash.tui.choices import read_theme, write_theme
 from retro_dash.tui.curate import CuratePlace
 from retro_dash.tui.draft import Draft
 from retro_dash.tui.episode import EpisodeScreen
@@ -57,7 +59,8 @@ class RetroDash(App[None]):
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self, find: Callable[[], HubAddress | None]) -> None:
+    def __init__(self, find: Callable[[], HubAddress | None], choices: Path | None = None) -> None:
+        """`choices`: the file that remembers the theme."""
         super().__init__()
         self.line = Line(find)
         self.status: dict[str, Any] = {}
@@ -66,13 +69,33 @@ class RetroDash(App[None]):
         self._look_now = asyncio.Event()
         self.register_theme(RETRO_DARK)
         self.register_theme(RETRO_LIGHT)
-        self.theme = first_theme(self.console.color_system, self.available_themes)
+        self._choices, chosen, self._trouble = choices, "", ""
+        try:
+            chosen = read_theme(choices) if choices else ""
+        except ValueError as error:
+            self._trouble = str(error)
+        if chosen and chosen not in self.available_themes:
+            self._trouble = f"There is no theme called {chosen[:80]!r}, which {choices} names. Choose another one."
+        self.theme = self._kept_theme = first_theme(self.console.color_system, self.available_themes, chosen)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return hues(self.current_theme)
 
     def on_mount(self) -> None:
         self.watch_hub()
+        self.theme_changed_signal.subscribe(self, self._remember)
+        if self._trouble:
+            self.say(self._trouble)
+
+    def _remember(self, theme: Theme) -> None:
+        """Begin with this theme the next time."""
+        if self._choices is None or theme.name == self._kept_theme:
+            return
+        self._kept_theme = theme.name
+        try:
+            write_theme(self._choices, theme.name)
+        except OSError as error:
+            self.say(f"The theme is not remembered: {self._choices} cannot be written ({error.strerror}).")
 
     # The hub
 

@@ -76,9 +76,10 @@ def hues(theme: Theme) -> dict[str, str]:
     return DARK if theme.dark else LIGHT
 
 
-def first_theme(color_system: str | None, known: Container[str]) -> str:
-    """The theme of `TEXTUAL_THEME`, as everywhere in Textual; else ours, or with 16 colours those of the terminal."""
-    wanted = os.environ.get("TEXTUAL_THEME", "")
-    if wanted in known:
-        return wanted
+def first_theme(color_system: str | None, known: Container[str], chosen: str = "") -> str:
+    """The theme of `TEXTUAL_THEME`, as everywhere in Textual; else the one that was chosen before; else ours, or with
+    16 colours those of the terminal."""
+    for wanted in (os.environ.get("TEXTUAL_THEME", ""), chosen):
+        if wanted in known:
+            return wanted
     return RETRO_DARK.name if color_system in ("256", "truecolor") else "ansi-dark"

@@ -74,8 +74,10 @@ function helpSheet() {
 function switchTheme() {
   const root = document.documentElement;
   root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   try {
-    localStorage.setItem("retro-theme", root.dataset.theme);
+    if (root.dataset.theme === system) localStorage.removeItem("retro-theme");
+    else localStorage.setItem("retro-theme", root.dataset.theme);
   } catch {
     // The choice then lasts as long as the page.
   }

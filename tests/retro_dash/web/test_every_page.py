@@ -70,6 +70,17 @@ def test_the_theme_follows_the_system_and_a_choice_is_kept(open_page: OpenPage) 
     page.reload()
     page.wait_for_selector("tr[data-id]")
     assert page.get_attribute("html", "data-theme") == "light"
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    tab.wait_for_selector("tr[data-id]")
+    assert tab.get_attribute("html", "data-theme") == "light"
+    tab.click("[aria-label='Light or dark']")  # What the system has, so it is followed again.
+    tab.emulate_media(color_scheme="light")
+    tab.reload()
+    assert tab.get_attribute("html", "data-theme") == "light"
+    tab.emulate_media(color_scheme="dark")
+    tab.reload()
+    assert tab.get_attribute("html", "data-theme") == "dark"
 
 
 @browser_test

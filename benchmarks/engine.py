@@ -27,7 +27,7 @@ from typing import Any
 from data.errors import Unavailable
 from retro_dash.serving.client import EngineClient
 from retro_dash.serving.model import EMBEDDED_MODEL
-from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch
+from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch, embedded_environment
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 
 SHARED, OWN, OUTPUT, TEMPERATURE = 506, 97, 24, 0.7
@@ -160,7 +160,7 @@ def embedded_launch(folder: Path) -> Launch:
         serve = [sys.executable, "-m", "retro_dash.serving.embedded", "--model-dir", str(folder), "--port", str(port)]
         return [*serve, "--served-model-name", NAME, "--die-with", str(os.getpid())]
 
-    return Launch(command, lambda key: {"RETRO_ENGINE_KEY": key, **EMBEDDED_ENVIRONMENT})
+    return Launch(command, embedded_environment)
 
 
 def _generate(folder: Path) -> Complete:

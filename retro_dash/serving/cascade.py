@@ -8,17 +8,22 @@ CPU's batched products copy any other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_ROUND = 64
-"""Tails grow by this many tokens."""
+from retro_dash.serving.attention import multiple
+
+_ROUND, _SLOTS = 64, 8
+"""Tails grow by this many tokens, and their number by this many sequences."""
+_AHEAD = 8
+"""One part in so many more than what is needed: whenever tails get new room, all of them are copied."""
+_TOO_MUCH = 4
+"""Room this many times what is needed is given up."""
 
 
 @dataclass(eq=False)
@@ -28,11 +33,24 @@ class SharedPrefix:
     ids: NDArray[np.int64]
     kv: Tensor
     """(layers, 2, kv heads, at least these tokens, head size); the first step takes a compact copy."""
+    room: tuple[int, int] = (0, 0)
+    """Tails that there is room for, and tokens of each."""
     tails: Tails | None = None
 
     @property
     def tokens(self) -> int:
         return len(self.ids)
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens whose keys and values it holds beside the sequences' own buffers."""
+        return self.tokens + self.room[0] * self.room[1]
+
+    def room_for(self, tails: int, longest: int) -> tuple[int, int]:
+        """The room it has where so many tails fit, the longest of so many tokens, and it is not far too much."""
+        slots, tokens = multiple(tails, _SLOTS), multiple(longest + longest // _AHEAD, _ROUND)
+        is_fit = self.room[0] >= tails and self.room[1] >= longest
+        return self.room if is_fit and self.room[0] * self.room[1] <= _TOO_MUCH * slots * tokens else (slots, tokens)
 
 
 @dataclass(frozen=True)
@@ -43,17 +61,22 @@ class Group:
     members: Sequence[int]
 
 
-@dataclass
 class Tails:
-    """What the sequences of one group have after the prefix: (layers, 2, slots, kv heads, capacity, head size).
+    """What the sequences of one group have after the prefix.
 
-    A sequence keeps its slot from step to step; the copy in its own buffer stays the true one.
+    `data` is shaped (layers, 2, slots, kv heads, tokens, head size). A sequence keeps its slot from step to step; the
+    copy in its own buffer stays the true one.
     """
 
-    data: Tensor
-    owners: list[Tensor | None] = field(default_factory=list)
-    """The buffer that each slot belongs to."""
-    lengths: list[int] = field(default_factory=list)
+    def __init__(self, prefix: Tensor, room: tuple[int, int]) -> None:
+        """Room for so many sequences and tokens of each; `prefix` is shaped as `SharedPrefix.kv`."""
+        layers, two, heads, _, size = prefix.shape
+        # Masked values are multiplied by zero, so whatever lies beyond a tail must be a number.
+        self.data = prefix.new_zeros(layers, two, room[0], heads, room[1], size)
+        self.room = room
+        self.owners: list[Tensor | None] = []
+        """The buffer that each slot belongs to."""
+        self.lengths: list[int] = []
 
     def place(self, buffers: Sequence[Tensor], starts: Sequence[int], shared: int) -> list[int]:
         """The slot of each buffer, with its tokens `shared ... start` in place and room for one more."""
@@ -61,20 +84,29 @@ class Tails:
         slots = {id(owner): slot for slot, owner in enumerate(self.owners) if owner is not None}
         for buffer_id, slot in slots.items():
             if buffer_id not in present:
-                self.owners[slot], self.lengths[slot] = None, 0
+                self._empty(slot)
         free = [slot for slot, owner in enumerate(self.owners) if owner is None]
         placed = []
         for buffer, start in zip(buffers, starts, strict=True):
             slot = slots.get(id(buffer), -1)
             if slot < 0:
                 slot = free.pop(0) if free else self._new_slot()
-                self.owners[slot], self.lengths[slot] = buffer, 0
+                self.owners[slot] = buffer
             self._fill(slot, buffer, start, shared)
             placed.append(slot)
         while self.owners and self.owners[-1] is None:
             self.owners.pop()
             self.lengths.pop()
         return placed
+
+    def leave(self, buffer: Tensor) -> None:
+        """Lets go of a buffer that is not used any more."""
+        for slot, owner in enumerate(self.owners):
+            if owner is buffer:
+                self._empty(slot)
+
+    def _empty(self, slot: int) -> None:
+        self.owners[slot], self.lengths[slot] = None, 0
 
     def _new_slot(self) -> int:
         self.owners.append(None)
@@ -83,22 +115,9 @@ class Tails:
 
     def _fill(self, slot: int, buffer: Tensor, start: int, shared: int) -> None:
         wanted, have = start - shared, self.lengths[slot]
-        self._make_room(slot + 1, wanted + 1)
         if have < wanted:
             self.data[:, :, slot, :, have:wanted] = buffer[:, :, :, shared + have : start]
         self.lengths[slot] = wanted + 1
-
-    def _make_room(self, slots: int, tokens: int) -> None:
-        layers, two, have_slots, heads, have_tokens, size = self.data.shape
-        if slots <= have_slots and tokens <= have_tokens:
-            return
-        if slots > have_slots:
-            slots = max(slots, 2 * have_slots)
-        tokens = max(have_tokens, math.ceil(tokens / _ROUND) * _ROUND)
-        # Masked values are multiplied by zero, so whatever lies beyond a tail must be a number.
-        grown = self.data.new_zeros(layers, two, max(slots, have_slots), heads, tokens, size)
-        grown[:, :, :have_slots, :, :have_tokens] = self.data
-        self.data = grown
 
 
 class GroupStep:
@@ -107,9 +126,12 @@ class GroupStep:
     def __init__(self, group: Group, rows: Sequence[int], starts: Sequence[int], buffers: Sequence[Tensor]) -> None:
         prefix = group.prefix
         if prefix.tails is None:
-            prefix.kv = prefix.kv[..., : prefix.tokens, :].contiguous()
-            layers, two, kv_heads, _, size = prefix.kv.shape
-            prefix.tails = Tails(prefix.kv.new_empty(layers, two, 0, kv_heads, 0, size))
+            prefix.kv = prefix.kv[..., : prefix.tokens, :].clone(memory_format=torch.contiguous_format)
+        prefix.room = prefix.room_for(len(starts), max(starts) + 1 - prefix.tokens)
+        if prefix.tails is None or prefix.tails.room != prefix.room:
+            # Filled again from the buffers: the old room and the new one are never held at once.
+            prefix.tails = None
+            prefix.tails = Tails(prefix.kv, prefix.room)
         self._prefix, self._tails = prefix, prefix.tails
         slots = self._tails.place(buffers, starts, prefix.tokens)
         device = prefix.kv.device

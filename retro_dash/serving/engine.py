@@ -19,7 +19,7 @@ from retro_dash.agent.policy import Policy
 from retro_dash.bundled import adapter_cards
 from retro_dash.serving.client import Capabilities, EngineClient, ModelCard
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
-from retro_dash.serving.process import EMBEDDED_ENVIRONMENT, EngineProcess, Launch, read_record
+from retro_dash.serving.process import EngineProcess, Launch, embedded_environment, read_record
 from retro_dash.serving.server import ChatEngine, TokenEngine
 from retro_dash.serving.vllm import find_vllm, vllm_launch
 from retro_dash.settings import Settings
@@ -205,10 +205,7 @@ def _embedded(settings: Settings) -> tuple[Launch, Callable[[Callable[[str], Non
         threads = ["--threads", str(settings.engine_threads)] if settings.engine_threads else []
         return [*serve, *options, *threads]
 
-    def environment(key: str) -> Mapping[str, str]:
-        return {"RETRO_ENGINE_KEY": key, **EMBEDDED_ENVIRONMENT}
-
-    return Launch(command, environment), prepare
+    return Launch(command, embedded_environment), prepare
 
 
 def _model_folder(settings: Settings) -> tuple[str, Callable[[Callable[[str], None]], None] | None]:

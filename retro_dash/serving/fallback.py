@@ -17,6 +17,8 @@ from retro_dash.serving.llama import Chunk
 class TransformersRunner:
     """Correct for every architecture with a croppable cache; nothing is batched, so it is slow under load."""
 
+    attends_together = False
+
     def __init__(self, model: Any) -> None:
         self._model = model
         config = model.config.get_text_config()

@@ -59,6 +59,8 @@ class _Layer:
 class Llama:
     """Weights of a transformers model, fused for serving, and its forward pass."""
 
+    attends_together = True
+
     def __init__(self, model: Any) -> None:
         """`model` is a transformers causal LM of a supported type, in the dtype and on the device to serve it."""
         config = model.config

@@ -35,6 +35,12 @@ SILENT_SECONDS = 60.0
 EMBEDDED_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """Threads sleep while they wait for each other. Where others use the cores too (a training run, a browser), threads
 that spin instead made a step take seconds that takes 40 ms so."""
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+    "MALLOC_ARENA_MAX": "2",
+}
+"""glibc returns a dropped buffer of keys and values to the system at once, instead of keeping a hole of its size."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Launch:
     environment: Callable[[str], Mapping[str, str]]
     start_seconds: float = 300.0
     """The longest that a start may take."""
+
+
+def embedded_environment(key: str) -> dict[str, str]:
+    """What the embedded engine's process wants to find in its environment; `key` is what its clients must show."""
+    return {"RETRO_ENGINE_KEY": key, **EMBEDDED_ENVIRONMENT, **_MALLOC}
 
 
 _READY = "The engine is ready"

@@ -48,7 +48,7 @@ class Request:
     prompt_scores: list[Sampled] = field(default_factory=list)
     """Logprob of every prompt token but the first, in order, where `scores_prompt`."""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    sampled: int = 0
+    sampled_ids: list[int] = field(default_factory=list)
     held: Update = Update()
     """What the listener has not been told yet."""
     generator: random.Random = field(init=False)
@@ -56,10 +56,14 @@ class Request:
     def __post_init__(self) -> None:
         self.generator = random.Random(self.seed)  # noqa: S311 - sampling, not secrecy
 
+    @property
+    def sampled(self) -> int:
+        return len(self.sampled_ids)
+
     def take(self, result: Sampled) -> Update:
         """Adds the next sampled token; the update has a finish reason when it was the last."""
-        self.sampled += 1
         token = result.token
+        self.sampled_ids.append(token)
         ended = token in self.end_tokens or token in self.stop_tokens
         text = "" if ended else self.detokenizer.push(token)
         stopped_by = self.detokenizer.stopped_by

@@ -3,6 +3,10 @@
 In every step decoding sequences contribute one token each and prompts share a token budget. A request is admitted
 with the longest computed prefix that any finished or running sequence has; it waits while a running one is about to
 compute more of that prefix, so requests that arrive together compute their shared instructions once.
+
+All keys and values together stay below one limit: those of running and finished sequences, and the copies that groups
+read side by side. The oldest finished sequences go first, then the copies; a running request that needs more room
+than there is waits, and goes on later. Only a request that runs alone may hold more.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retro_dash.serving.attention import KEYS, multiple
 from retro_dash.serving.cascade import Group
 from retro_dash.serving.kv_cache import CachedSequence, PrefixCache, common_prefix
 from retro_dash.serving.llama import Chunk
@@ -31,6 +36,10 @@ _WORTH_SHARING = 64
 """Tokens of common prefix below which sharing costs more than it saves."""
 _WORTH_WAITING = 16
 """Tokens of prefix that another request is about to compute, for which a request waits."""
+_SHARE_OF_COPIES, _SHARE_OF_SPARE = 3, 8
+"""Groups may hold one part in so many of the limit, and new ones leave one part in so many free."""
+_AHEAD = 256
+"""Tokens of a reply for which a request gets room at once."""
 _RATE_SECONDS = 10.0
 
 
@@ -39,6 +48,10 @@ class Runner(Protocol):
 
     @property
     def bytes_per_token(self) -> int: ...
+    @property
+    def attends_together(self) -> bool:
+        """Whether a group shares one copy of its prefix."""
+        ...
 
     def new_kv(self, capacity: int, source: Any = None, tokens: int = 0) -> Any: ...
     def forward(self, chunks: Sequence[Chunk], groups: Sequence[Group] = ()) -> Tensor: ...
@@ -49,6 +62,7 @@ class Limits:
     """What one engine may use."""
 
     kv_bytes: int = 2 * 2**30
+    """For keys and values of all models together, wherever they lie."""
     running: int = 64
     step_tokens: int = 512
     """Prompt tokens in one step, so that decoding requests never wait long."""
@@ -67,6 +81,10 @@ class _Running:
     @property
     def left(self) -> int:
         return self.length - self.buffer.computed
+
+    @property
+    def most_tokens(self) -> int:
+        return len(self.request.prompt_ids) + self.request.max_tokens
 
     @property
     def known(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -117,6 +135,15 @@ class Scheduler:
         with self._work:
             return any(r.runner is runner for r in self._running) or any(r is runner for _, r in self._waiting)
 
+    @property
+    def held_bytes(self) -> int:
+        """All keys and values: of finished and of running sequences, and what groups hold beside them."""
+        return self.cache.bytes + self._in_use + self._sharing.bytes
+
+    @property
+    def _in_use(self) -> int:
+        return sum(running.buffer.bytes for running in self._running)
+
     def stats(self) -> dict[str, float | int]:
         now = time.monotonic()
         with self._work:
@@ -127,7 +154,8 @@ class Scheduler:
                 "tokens_per_second": recent / _RATE_SECONDS,
                 "kv_cache_tokens": self.cache.tokens,
                 "kv_cache_sequences": len(self.cache),
-                "kv_cache_bytes": self.cache.bytes,
+                "kv_cache_bytes": self.held_bytes,
+                "kv_limit_bytes": self.limits.kv_bytes,
                 "prefix_hit_rate": self._hit_tokens / self._prompt_tokens if self._prompt_tokens else 0.0,
             }
 
@@ -162,15 +190,25 @@ class Scheduler:
 
     def _release(self, running: _Running) -> None:
         self._running.remove(running)
+        self._sharing.leave(running.buffer)
+        if not any(other.runner is running.runner for other in self._running):
+            self._sharing.forget(id(running.runner))
         if running.buffer.computed:
             self.cache.add(running.buffer)
-            self.cache.shrink(sum(other.buffer.bytes for other in self._running))
+        self._make_room(0)
+
+    def _make_room(self, size: int) -> None:
+        """Room for so many bytes more: the oldest finished sequences go, and where that is too little the copies."""
+        if self._in_use + self._sharing.bytes + size > self.limits.kv_bytes:
+            self._sharing.clear()
+        self.cache.shrink(self._in_use + self._sharing.bytes + size)
 
     def _abort_all(self, reason: str) -> None:
         with self._work:
             requests = [running.request for running in self._running] + [request for request, _ in self._waiting]
             self._running.clear()
             self._waiting.clear()
+            self._sharing.clear()
         for request in requests:
             request.fail(reason)
 
@@ -191,22 +229,21 @@ class Scheduler:
         self._waiting = kept
 
     def _try_admit(self, request: Request, runner: Runner) -> bool:
-        prompt = np.asarray(request.prompt_ids, dtype=np.int64)
-        source, hit = self._longest_prefix(prompt, id(runner)) if not request.scores_prompt else (None, 0)
+        prompt = np.asarray(request.prompt_ids + request.sampled_ids, dtype=np.int64)
+        scores = request.scores_prompt and not request.sampled
+        source, hit = self._longest_prefix(prompt, id(runner)) if not scores else (None, 0)
         mine = [running for running in self._running if running.runner is runner]
         coming = max((common_prefix(running.known, prompt) for running in mine if running.left > 1), default=0)
-        if not request.scores_prompt and coming - hit >= _WORTH_WAITING:
+        if not scores and coming - hit >= _WORTH_WAITING:
             return False
-        capacity = len(prompt) + min(request.max_tokens, 256)
+        capacity = multiple(len(prompt) + min(request.max_tokens - request.sampled, _AHEAD), KEYS)
         size = capacity * runner.bytes_per_token
-        in_use = sum(running.buffer.bytes for running in self._running)
-        if self._running and in_use + size > self.limits.kv_bytes:
+        if self._running and self._in_use + size > self.limits.kv_bytes:
             return False
         self._hit_tokens += hit
         self._prompt_tokens += len(prompt)
         buffer = self._buffer(runner, source, hit, capacity)
         buffer.ids[: len(prompt)] = prompt
-        self.cache.shrink(in_use + size)
         self._running.append(_Running(request, runner, buffer, len(prompt)))
         return True
 
@@ -222,13 +259,18 @@ class Scheduler:
         return best
 
     def _buffer(self, runner: Runner, source: CachedSequence | None, hit: int, capacity: int) -> CachedSequence:
-        if source is not None:
+        size = capacity * runner.bytes_per_token
+        if source is None:
+            self._make_room(size)
+        else:
             self.cache.use(source)
-            if hit == source.computed and capacity <= source.capacity and self.cache.take(source):
+            is_mine = hit == source.computed and self.cache.take(source)
+            if is_mine and capacity <= source.capacity:
                 return source
+            self._make_room(size + source.bytes if is_mine else size)
         kv = runner.new_kv(capacity, source.kv if source else None, hit)
         ids = np.zeros(capacity, dtype=np.int64)
-        return CachedSequence(id(runner), ids, kv, capacity * runner.bytes_per_token, hit)
+        return CachedSequence(id(runner), ids, kv, size, hit)
 
     # One step
 
@@ -237,9 +279,8 @@ class Scheduler:
         if not batch:
             return
         chunks = [self._chunk(running, count) for running, count in batch]
-        decoding = [i for i, (running, _) in enumerate(batch) if running.left == 1]
-        groups = self._sharing.groups([batch[i][0].buffer for i in decoding], decoding)
-        logits = batch[0][0].runner.forward(chunks, groups)
+        runner = batch[0][0].runner
+        logits = runner.forward(chunks, self._groups(batch) if runner.attends_together else ())
         row = 0
         ready: list[tuple[_Running, int]] = []
         for (running, count), chunk in zip(batch, chunks, strict=True):
@@ -250,6 +291,17 @@ class Scheduler:
             if running.left == 0:
                 ready.append((running, row - 1))
         self._sample(ready, logits)
+
+    def _groups(self, batch: Sequence[tuple[_Running, int]]) -> list[Group]:
+        decoding = [i for i, (running, _) in enumerate(batch) if running.left == 1]
+        sequences = [batch[i][0].buffer for i in decoding]
+        with self._work:
+            limit, token_bytes = self.limits.kv_bytes, batch[0][0].runner.bytes_per_token
+            room = min(limit // _SHARE_OF_COPIES, limit - self._in_use)
+            new_room = min(room, limit - self._in_use - limit // _SHARE_OF_SPARE)
+            groups = self._sharing.groups(sequences, decoding, token_bytes, room, new_room)
+            self.cache.shrink(self._in_use + self._sharing.bytes)
+        return groups
 
     def _next_batch(self) -> list[tuple[_Running, int]]:
         """The sequences of one model with how many tokens each computes; models take turns."""
@@ -306,8 +358,9 @@ class Scheduler:
     def _append(self, running: _Running, result: Sampled) -> None:
         update = running.request.take(result)
         if update.finish_reason is None:
-            if running.length == running.buffer.capacity:
-                self._grow(running)
+            if running.length == running.buffer.capacity and not self._grow(running):
+                running.request.tell(update)
+                return
             running.buffer.ids[running.length] = result.token
             running.length += 1
             running.request.tell(update)
@@ -319,11 +372,20 @@ class Scheduler:
             self._release(running)
         running.request.tell(update)
 
-    def _grow(self, running: _Running) -> None:
-        request, old = running.request, running.buffer
-        capacity = min(2 * old.capacity, len(request.prompt_ids) + request.max_tokens)
-        kv = running.runner.new_kv(capacity, old.kv, old.computed)
+    def _grow(self, running: _Running) -> bool:
+        """Go on in a buffer of twice the size; without room for it the request waits again, and this is False."""
+        old, runner = running.buffer, running.runner
+        capacity = multiple(min(2 * old.capacity, running.most_tokens), KEYS)
+        size = capacity * runner.bytes_per_token
+        with self._work:
+            if len(self._running) > 1 and self._in_use + size > self.limits.kv_bytes:
+                self._release(running)
+                self._waiting.appendleft((running.request, runner))
+                return False
+            self._make_room(size)
+            self._sharing.leave(old)
+        kv = runner.new_kv(capacity, old.kv, old.computed)
         ids = np.zeros(capacity, dtype=np.int64)
         ids[: running.length] = old.ids[: running.length]
-        size = capacity * running.runner.bytes_per_token
         running.buffer = CachedSequence(old.model, ids, kv, size, old.computed)
+        return True

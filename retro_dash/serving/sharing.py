@@ -9,15 +9,29 @@ from retro_dash.serving.kv_cache import CachedSequence, common_prefix
 
 
 class Sharing:
-    """Remembers the shared prefixes of the last step of every model."""
+    """Remembers the shared prefixes of the last step of every model, and how many bytes they hold."""
 
     def __init__(self, least_tokens: int) -> None:
         """Shorter common prefixes than `least_tokens` are not worth a group."""
+        self.bytes = 0
+        """Held for prefixes and tails, beside the sequences' own buffers."""
         self._least = least_tokens
         self._prefixes: dict[int, list[SharedPrefix]] = {}
+        self._bytes: dict[int, int] = {}
 
-    def groups(self, sequences: Sequence[CachedSequence], places: Sequence[int]) -> list[Group]:
-        """Groups of the decoding sequences of one model; `places` are their indices in the batch."""
+    def groups(
+        self,
+        sequences: Sequence[CachedSequence],
+        places: Sequence[int],
+        token_bytes: int,
+        most_bytes: int,
+        most_new_bytes: int,
+    ) -> list[Group]:
+        """Groups of the decoding sequences of one model; `places` are their indices in the batch.
+
+        The groups of all models together hold at most `most_bytes`, and `most_new_bytes` where one needs new room; a
+        sequence whose tail has no room stays alone.
+        """
         if not sequences:
             return []
         model = sequences[0].model
@@ -30,14 +44,36 @@ class Sharing:
                 members[max(fitting, key=lambda number: prefixes[number].tokens)].append(i)
             else:
                 alone.append(i)
-        used = [(prefix, members[number]) for number, prefix in enumerate(prefixes) if len(members[number]) > 1]
+        found = [(prefix, members[number]) for number, prefix in enumerate(prefixes) if len(members[number]) > 1]
         alone += [members[number][0] for number in members if len(members[number]) == 1]
-        used += self._new_groups(sequences, alone)
-        self._prefixes[model] = [prefix for prefix, _ in used]
+        found += self._new_groups(sequences, alone)
+        self.forget(model)
+        used = []
+        for prefix, group in found:
+            lengths = [sequences[i].computed for i in group]
+            most = [(room - self.bytes) // token_bytes for room in (most_bytes, most_new_bytes)]
+            kept = _with_room(prefix, group, lengths, *most)
+            if kept:
+                used.append((prefix, kept))
+                self.bytes += prefix.held_tokens * token_bytes
+                self._bytes[model] = self._bytes.get(model, 0) + prefix.held_tokens * token_bytes
+        if used:
+            self._prefixes[model] = [prefix for prefix, _ in used]
         return [Group(prefix, [places[i] for i in group]) for prefix, group in used]
+
+    def leave(self, sequence: CachedSequence) -> None:
+        """A sequence goes on in another buffer, or has ended: nothing holds this one any more."""
+        for prefix in self._prefixes.get(sequence.model, []):
+            if prefix.tails is not None:
+                prefix.tails.leave(sequence.kv)
 
     def forget(self, model: int) -> None:
         self._prefixes.pop(model, None)
+        self.bytes -= self._bytes.pop(model, 0)
+
+    def clear(self) -> None:
+        for model in list(self._prefixes):
+            self.forget(model)
 
     def _fits(self, sequence: CachedSequence, prefix: SharedPrefix) -> bool:
         return common_prefix(prefix.ids, sequence.tokens) == prefix.tokens
@@ -57,3 +93,20 @@ class Sharing:
                 found.append((SharedPrefix(leader.ids[:tokens].copy(), leader.kv), [first, *alike]))
             left = [i for i in rest if i not in alike]
         return found
+
+
+def _with_room(
+    prefix: SharedPrefix, group: Sequence[int], lengths: Sequence[int], most_tokens: int, most_new_tokens: int
+) -> list[int]:
+    """The members that fit into so many tokens, in their order; the longest are left out first. Decides the room."""
+    shortest = sorted(range(len(group)), key=lambda i: lengths[i])
+    had = prefix.room
+    while len(shortest) > 1:
+        wanted = len(shortest), lengths[shortest[-1]] + 1 - prefix.tokens
+        for base in (had, (0, 0)):
+            prefix.room = base
+            prefix.room = prefix.room_for(*wanted)
+            if prefix.held_tokens <= (most_tokens if prefix.room == had else most_new_tokens):
+                return [group[i] for i in sorted(shortest)]
+        shortest.pop()
+    return []

@@ -9,7 +9,7 @@ from textual.content import Content
 
 from retro_dash.tui.place import engine_sign
 from retro_dash.tui.runwords import load_words, title
-from retro_dash.tui.text import State, age, one_line, plain, sign, signed, size
+from retro_dash.tui.text import State, age, one_line, plain, sign, size
 
 HELP = {
     "stopped": "No engine runs, so no model can play. Scripted experts, stored episodes, curation and training work "
@@ -45,7 +45,7 @@ def _figures(load: Mapping[str, Any]) -> list[str]:
         "running": lambda value: f"{value} running",
         "waiting": lambda value: f"{value} waiting",
         "kv_cache_tokens": lambda value: f"{value:,} cached tokens",
-        "kv_cache_bytes": lambda value: f"cache {size(value)}",
+        "kv_cache_bytes": lambda value: f"keys and values {size(value)} of {size(load.get('kv_limit_bytes', 0))}",
         "prefix_hit_rate": lambda value: f"{round(100 * value)} % of prompt tokens from cache",
         "dtype": lambda value: f"weights {one_line(value)} on {one_line(load.get('device'))}",
         "loaded_copies": lambda value: f"{len(value)} in memory",
@@ -72,6 +72,14 @@ def memory_words(engine: State, machine: State, rows: Sequence[State]) -> Conten
         steps = [Content.styled(f"{n + 1} {step}", styles[n]) for n, step in enumerate(STEPS)]
         lines.append(Content(" › ").join(steps))
     return Content("\n").join([*lines, load])
+
+
+def served_adapters(engine: State, planners: Sequence[State]) -> set[str]:
+    """Adapters that the engine answers for now; of an engine that does not say, those that can play."""
+    if engine["state"] != "ready":
+        return set()
+    loaded = (engine.get("load") or {}).get("adapters")
+    return set(loaded) if loaded is not None else {one["name"] for one in planners if one.get("available", True)}
 
 
 def card(row: State, summary: str, defaults: Sequence[str]) -> Content:
@@ -119,4 +127,4 @@ def _score(score: State) -> Content:
     if gap is None:
         return Content(words)
     who = "success" if gap > 0 else "failure" if gap < 0 else "dim"
-    return Content.assemble(words, (f" {signed(100 * gap)}", f"${who}"))
+    return Content.assemble(words, (f" {'−' if gap < 0 else '+'}{abs(100 * gap):.1f}", f"${who}"))

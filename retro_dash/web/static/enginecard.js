@@ -36,7 +36,7 @@ export function engineCard() {
     if (load.tokens_per_second !== undefined) history.push(load.tokens_per_second);
     if (history.length > 60) history.shift();
     const known = [["Tokens per second", load.tokens_per_second === undefined ? null : Math.round(load.tokens_per_second).toLocaleString("en")], ["Running", load.running], ["Waiting", load.waiting],
-      ["Cached tokens", load.kv_cache_tokens?.toLocaleString("en")], ["Cache", load.kv_cache_bytes === undefined ? null : bytes(load.kv_cache_bytes)],
+      ["Cached tokens", load.kv_cache_tokens?.toLocaleString("en")], ["Keys and values", load.kv_cache_bytes === undefined ? null : bytes(load.kv_cache_bytes) + (load.kv_limit_bytes ? ` of ${bytes(load.kv_limit_bytes)}` : "")],
       ["Prompt tokens from cache", load.prefix_hit_rate === undefined ? null : `${Math.round(load.prefix_hit_rate * 100)} %`], ["Weights", load.dtype && `${load.dtype} on ${load.device}`], ["Copies in memory", load.loaded_copies?.length]];
     fill(facts, known.filter(([, value]) => value !== null && value !== undefined).map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", { class: "tabular" }, String(value)))));
   }

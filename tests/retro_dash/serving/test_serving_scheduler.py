@@ -187,6 +187,7 @@ def test_a_stop_string_cuts_the_text_and_keeps_every_sampled_token(
 def test_a_failing_step_aborts_its_requests_with_a_sentence_and_the_next_one_works(runner: Runner) -> None:
     class Broken:
         bytes_per_token = 8
+        attends_together = False
 
         def new_kv(self, capacity: int, source: Any = None, tokens: int = 0) -> Any:
             return None

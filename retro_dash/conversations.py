@@ -33,6 +33,8 @@ class Preference(NamedTuple):
     rejected: str
     why: str
     """`rewrite`, or `outcome` for two reflections on the same prompt."""
+    entries: tuple[Entry, ...]
+    """The episodes of both answers."""
 
 
 def conversations(entries: Iterable[Entry], limits: Limits | None = None) -> Iterator[Conversation]:
@@ -53,19 +55,29 @@ def conversations(entries: Iterable[Entry], limits: Limits | None = None) -> Ite
 
 
 def preferences(entries: Iterable[Entry], limits: Limits | None = None) -> Iterator[Preference]:
-    """Pairs from rewrites, and from reflections on the same prompt of which one helped and the other did not."""
+    """Pairs from rewrites, and from reflections on the same prompt of which one helped and the other did not.
+
+    Who is paired with whom does not depend on the order of the episodes.
+    """
     limits = limits or Limits()
-    by_prompt: dict[Pairs, list[Conversation]] = {}
+    by_prompt: dict[Pairs, list[tuple[Conversation, Entry]]] = {}
     for entry in entries:
         yield from _rewrites(entry, limits)
         for conversation in conversations([entry], limits):
             if conversation.role == "reflector":
-                by_prompt.setdefault(conversation.messages[:-1], []).append(conversation)
-    for prompt, answers in by_prompt.items():
-        good = [answer for answer in answers if answer.is_positive]
-        bad = [answer for answer in answers if not answer.is_positive]
-        for chosen, rejected in zip(good, bad, strict=False):
-            yield Preference(chosen, prompt, chosen.messages[-1][1], rejected.messages[-1][1], "outcome")
+                by_prompt.setdefault(conversation.messages[:-1], []).append((conversation, entry))
+    pairs = [pair for prompt, answers in by_prompt.items() for pair in _outcomes(prompt, answers)]
+    yield from sorted(pairs, key=lambda pair: (pair.about.episode_id, pair.about.trial))
+
+
+def _outcomes(prompt: Pairs, answers: Sequence[tuple[Conversation, Entry]]) -> Iterator[Preference]:
+    """One that helped and one that did not, each used once."""
+    ordered = sorted(answers, key=lambda answer: (answer[0].episode_id, answer[0].trial))
+    good = [answer for answer in ordered if answer[0].is_positive]
+    bad = [answer for answer in ordered if not answer[0].is_positive]
+    for (chosen, its), (rejected, other) in zip(good, bad, strict=False):
+        texts = chosen.messages[-1][1], rejected.messages[-1][1]
+        yield Preference(chosen, prompt, *texts, "outcome", (its, other))
 
 
 def _is_own(seen: Episode, whole: Episode, reflection: Reflection) -> bool:
@@ -155,13 +167,15 @@ def _rewrites(entry: Entry, limits: Limits) -> Iterator[Preference]:
     for conversation in conversations([entry], limits):
         if conversation.role == "planner" and not conversation.is_whole:
             old = _old_turn(entry.episode, conversation)
-            yield Preference(conversation, conversation.messages[:-1], conversation.messages[-1][1], old, "rewrite")
+            prompt, new = conversation.messages[:-1], conversation.messages[-1][1]
+            yield Preference(conversation, prompt, new, old, "rewrite", (entry,))
         elif conversation.role == "reflector":
             said = final.get(("reflection", conversation.trial, None), {})
             if _rewritten(said.get("rewrite")) == conversation.messages[-1][1]:
                 before = next(r for r in entry.episode.reflections if r.after_trial == conversation.trial)
                 chosen = conversation.messages[-1][1]
-                yield Preference(conversation, conversation.messages[:-1], chosen, before.text.strip(), "rewrite")
+                old = before.text.strip()
+                yield Preference(conversation, conversation.messages[:-1], chosen, old, "rewrite", (entry,))
 
 
 def _rewritten(value: JsonValue) -> str | None:

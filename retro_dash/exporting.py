@@ -1,11 +1,13 @@
-"""Exports: entries out of the store or a dataset, into the shape that another program reads."""
+"""Exports: entries out of the store or a dataset, into the shape that another program reads.
+
+Importing any of the files gives the same episodes and labels: those that the file has rows of.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from data.errors import BadInput, UnknownName
 from data.formats import alpaca, atif, episodes, messages, page, rl_rows, sharegpt, table, trl
 from data.formats.chat import Conversation
 from data.formats.entry import About, Entry
+from data.formats.records import Row, write_rows
 from retro_dash.conversations import conversations, preferences
 
 Write = Callable[[Iterable[Entry], Path, About], int]
@@ -25,8 +28,6 @@ class ExportFormat(NamedTuple):
     title: str
     suffix: str
     write: Write
-    is_lossless: bool = False
-    """Importing the file gives the same episodes and labels."""
 
 
 class Exported(NamedTuple):
@@ -64,39 +65,29 @@ def file_name(format_: str, name: str) -> str:
     return f"{plain[:60]}-{format_}{EXPORTS[format_].suffix}"
 
 
-def _positive(entries: Iterable[Entry]) -> Iterator[Conversation]:
-    """Whole chats that are worth imitating."""
-    return (chat for chat in conversations(entries) if chat.is_positive and chat.is_whole)
+def _rows_of(
+    make: Callable[[Conversation], Iterable[Row]], fits: Callable[[Conversation], bool] = lambda _: True
+) -> Write:
+    """Writes the rows of every conversation that fits."""
+
+    def write(entries: Iterable[Entry], path: Path, about: About) -> int:
+        chats = ((chat, entry) for entry in entries for chat in conversations([entry]) if fits(chat))
+        return write_rows(((row, (entry,)) for chat, entry in chats for row in make(chat)), path, about)
+
+    return write
 
 
-def _messages(entries: Iterable[Entry], path: Path, about: About) -> int:
-    return messages.write(_positive(entries), path, about)
+def _is_positive(chat: Conversation) -> bool:
+    return chat.is_positive
 
 
-def _sharegpt(entries: Iterable[Entry], path: Path, about: About) -> int:
-    return sharegpt.write(_positive(entries), path, about)
-
-
-def _alpaca(entries: Iterable[Entry], path: Path, about: About) -> int:
-    return alpaca.write((chat for chat in conversations(entries) if chat.is_positive), path, about)
-
-
-def _prompt_completion(entries: Iterable[Entry], path: Path, about: About) -> int:
-    chats = (chat for chat in conversations(entries) if chat.is_positive)
-    return trl.write_rows(chain.from_iterable(map(trl.prompt_completion, chats)), path, about)
+def _is_whole(chat: Conversation) -> bool:
+    return chat.is_positive and chat.is_whole
 
 
 def _preference(entries: Iterable[Entry], path: Path, about: About) -> int:
-    rows = (trl.preference(*pair) for pair in preferences(entries))
-    return trl.write_rows(rows, path, about)
-
-
-def _unpaired(entries: Iterable[Entry], path: Path, about: About) -> int:
-    return trl.write_rows(chain.from_iterable(map(trl.unpaired, conversations(entries))), path, about)
-
-
-def _stepwise(entries: Iterable[Entry], path: Path, about: About) -> int:
-    return trl.write_rows(chain.from_iterable(map(trl.stepwise, conversations(entries))), path, about)
+    rows = ((trl.preference(*pair[:-1]), pair.entries) for pair in preferences(entries))
+    return write_rows(rows, path, about)
 
 
 def _html(entries: Iterable[Entry], path: Path, about: About) -> int:
@@ -131,21 +122,23 @@ configs:
 
 
 EXPORTS: dict[str, ExportFormat] = {
-    "episodes": ExportFormat("our own, everything kept (JSON lines)", ".jsonl", episodes.write, is_lossless=True),
-    "hf": ExportFormat("Hugging Face dataset folder with a card", "", _hugging_face, is_lossless=True),
-    "atif": ExportFormat("ATIF 1.8 trajectories (JSON lines)", ".jsonl", atif.write, is_lossless=True),
-    "messages": ExportFormat("TRL messages, positive trials and reflections", ".jsonl", _messages),
+    "episodes": ExportFormat("our own, everything kept (JSON lines)", ".jsonl", episodes.write),
+    "hf": ExportFormat("Hugging Face dataset folder with a card", "", _hugging_face),
+    "atif": ExportFormat("ATIF 1.8 trajectories (JSON lines)", ".jsonl", atif.write),
+    "messages": ExportFormat(
+        "TRL messages, positive trials and reflections", ".jsonl", _rows_of(messages.rows, _is_whole)
+    ),
     "prompt_completion": ExportFormat(
-        "TRL prompt and completion, a row a positive reply", ".jsonl", _prompt_completion
+        "TRL prompt and completion, a row a positive reply", ".jsonl", _rows_of(trl.prompt_completion, _is_positive)
     ),
     "preference": ExportFormat("TRL preference pairs", ".jsonl", _preference),
-    "unpaired": ExportFormat("TRL unpaired preference", ".jsonl", _unpaired),
-    "stepwise": ExportFormat("TRL stepwise supervision", ".jsonl", _stepwise),
-    "sharegpt": ExportFormat("ShareGPT", ".jsonl", _sharegpt),
-    "alpaca": ExportFormat("Alpaca", ".jsonl", _alpaca),
+    "unpaired": ExportFormat("TRL unpaired preference", ".jsonl", _rows_of(trl.unpaired)),
+    "stepwise": ExportFormat("TRL stepwise supervision", ".jsonl", _rows_of(trl.stepwise)),
+    "sharegpt": ExportFormat("ShareGPT", ".jsonl", _rows_of(sharegpt.rows, _is_whole)),
+    "alpaca": ExportFormat("Alpaca", ".jsonl", _rows_of(alpaca.rows, _is_positive)),
     "rl": ExportFormat("RL rows with tokens and log-probabilities (Parquet)", ".parquet", rl_rows.write),
     "csv": ExportFormat("CSV for spreadsheets", ".csv", table.write),
-    "html": ExportFormat("one episode as one HTML file", ".html", _html, is_lossless=True),
+    "html": ExportFormat("one episode as one HTML file", ".html", _html),
 }
 HINTS = {
     "preference": "Rewrite a turn or a reflection, or collect two reflections on the same failure.",

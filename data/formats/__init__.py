@@ -1,4 +1,4 @@
-"""File formats: one module each, with a `FORMAT` that detects, reads and (where it exports) writes. See entry.py."""
+"""File formats: mostly one module each, with a `FORMAT` that detects and reads. See entry.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ FORMATS = {
     "intercode": "data.formats.intercode",
     "atif": "data.formats.atif",
     "inspect": "data.formats.inspect",
+    "preference": "data.formats.trl:PREFERENCE",
+    "unpaired": "data.formats.trl:UNPAIRED",
+    "stepwise": "data.formats.trl:STEPWISE",
+    "rl": "data.formats.rl_rows",
+    "csv": "data.formats.table",
     "messages": "data.formats.messages",
     "sharegpt": "data.formats.sharegpt",
     "alpaca": "data.formats.alpaca",
@@ -31,7 +36,8 @@ def file_format(name: str) -> FileFormat:
     """The format of that name. Raises UnknownName with the known ones."""
     if name not in FORMATS:
         raise UnknownName("file format", name, FORMATS)
-    found: FileFormat = import_module(FORMATS[name]).FORMAT
+    module, _, constant = FORMATS[name].partition(":")
+    found: FileFormat = getattr(import_module(module), constant or "FORMAT")
     return found
 
 

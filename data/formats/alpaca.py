@@ -3,12 +3,13 @@ each with everything before the reply as its input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from data.formats.chat import Conversation, Message
-from data.formats.chat_rows import LOSES, Row, read_chats, write_rows
-from data.formats.entry import About, FileFormat, Found, Head
+from data.formats.chat import Conversation, Message, about_row
+from data.formats.chat_rows import read_chats
+from data.formats.entry import FileFormat, Found, Head
+from data.formats.records import Row
 
 
 def detect(head: Head) -> bool:
@@ -29,14 +30,10 @@ def _messages(row: Row) -> list[Message] | str:
     return [Message("user", asked), Message("assistant", row["output"])]
 
 
-def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
-    return write_rows(_rows(conversations), path, about)
-
-
-def _rows(conversations: Iterable[Conversation]) -> Iterator[tuple[Row, Conversation]]:
-    for conversation in conversations:
-        for turn, (instruction, before, output) in enumerate(_steps(conversation), 1):
-            yield {"instruction": instruction, "input": before, "output": output, "turn": turn}, conversation
+def rows(conversation: Conversation) -> Iterator[Row]:
+    for turn, (instruction, before, output) in enumerate(_steps(conversation), 1):
+        asked = {"instruction": instruction, "input": before, "output": output}
+        yield {**asked, "turn": turn, **about_row(conversation)}
 
 
 def _steps(conversation: Conversation) -> Iterator[tuple[str, str, str]]:
@@ -53,10 +50,4 @@ def _steps(conversation: Conversation) -> Iterator[tuple[str, str, str]]:
         since.append(content)
 
 
-FORMAT = FileFormat(
-    "alpaca",
-    "Alpaca instructions (JSON)",
-    detect,
-    read,
-    loses=(*LOSES, "where one turn ends in the input of the next"),
-)
+FORMAT = FileFormat("alpaca", "Alpaca instructions (JSON)", detect, read)

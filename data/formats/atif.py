@@ -258,4 +258,4 @@ def _step_messages(step: dict[str, JsonValue]) -> list[Message]:
     return [Message("assistant", reply), *after]
 
 
-FORMAT = FileFormat("atif", "ATIF 1.8 trajectories (JSON)", detect, read, write)
+FORMAT = FileFormat("atif", "ATIF 1.8 trajectories (JSON)", detect, read)

@@ -1,19 +1,17 @@
-"""Chats as rows, the reading and writing that the chat formats share: each says only how a row holds its messages."""
+"""Chats as rows, the reading that the chat formats share: each says only how a row holds its messages."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import JsonValue
-
-from data.formats.chat import Conversation, Message, about_row, read_conversation
-from data.formats.entry import About, Dropped, Found, excerpt, file_time
+from data.formats.chat import Message, read_conversation
+from data.formats.entry import Dropped, Found, excerpt, file_time
+from data.formats.records import FIELD, Row, read_records
 from data.formats.source import rows_of
 
-Row = dict[str, Any]
 Roles = dict[str, Literal["system", "user", "assistant"]]
 ROLES: Roles = {
     "system": "system",
@@ -32,17 +30,19 @@ KNOWN = frozenset(
     | {"annotators", "source", "dataset_hash", "tagset_version"}
 )
 """Fields beside the text that every chat format understands."""
-LOSES = (
-    "the other trials of the episode: each trial and each reflection is a row of its own",
-    "token ids, log-probabilities, times, views, options, and who wrote a turn",
-    "which turns were invalid or malformed",
+NOTE = (
+    "imported is the record of the episode that the rows carry; without the field `records` the chats themselves are"
 )
 
 
 def read_chats(
     name: str, path: Path, messages_of: Callable[[Row], list[Message] | str], known: Collection[str]
 ) -> Iterator[Found]:
-    """One trial a row. `messages_of` gives a row's messages, or why they cannot be read."""
+    """One trial a row, or the episodes that the rows of our own exports carry. `messages_of` gives a row's messages,
+    or why they cannot be read."""
+    if any(isinstance(row, dict) and FIELD in row for _, row in islice(rows_of(path), 1)):
+        yield from read_records(path, (NOTE,))
+        return
     at = file_time(path)
     for number, row in rows_of(path):
         if isinstance(row, Dropped):
@@ -53,14 +53,3 @@ def read_chats(
             yield Dropped(number, messages, excerpt(row))
         elif isinstance(row, dict):
             yield read_conversation(name, number, row, messages, at, sorted(row.keys() - KNOWN - set(known)))
-
-
-def write_rows(rows: Iterable[tuple[Row, Conversation]], path: Path, about: About) -> int:
-    """One row a line, each with where it came from. Returns how many."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for row, conversation in rows:
-            whole: dict[str, JsonValue] = {**row, **about_row(conversation), **about.model_dump()}
-            file.write(json.dumps(whole, ensure_ascii=False) + "\n")
-            count += 1
-    return count

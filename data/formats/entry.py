@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,16 +70,13 @@ class Head:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """One format. `loses` declares what an episode that is written and read again no longer has."""
+    """One format that can be read. What is written is listed in `retro_dash/exporting.py`."""
 
     name: str
     title: str
     detect: Callable[[Head], bool]
     read: Callable[[Path], Iterator[Found]]
     """Good rows become entries, bad ones are dropped with their reason; raises BadFile when nothing can be read."""
-    write: Callable[[Iterable[Entry], Path, About], int] | None = None
-    """Returns how many rows were written."""
-    loses: tuple[str, ...] = field(default=())
 
 
 def content_id(format_name: str, content: JsonValue) -> str:

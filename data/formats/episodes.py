@@ -82,4 +82,4 @@ def problem_of(episode: Episode) -> str:
     return ""
 
 
-FORMAT = FileFormat("episodes", "Retro Dash episodes (JSON lines)", detect, read, write)
+FORMAT = FileFormat("episodes", "Retro Dash episodes (JSON lines)", detect, read)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from data.formats.chat import Conversation, Message, content_text
-from data.formats.chat_rows import LOSES, ROLES, Row, read_chats, write_rows
-from data.formats.entry import About, FileFormat, Found, Head
+from data.formats.chat import Conversation, Message, about_row, content_text
+from data.formats.chat_rows import ROLES, read_chats
+from data.formats.entry import FileFormat, Found, Head
+from data.formats.records import Row
 
 
 def detect(head: Head) -> bool:
@@ -39,10 +40,10 @@ def _messages(row: Row) -> list[Message] | str:
     return messages
 
 
-def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
-    """One conversation a row; TRL's SFTTrainer reads it as it is."""
-    rows = (({"messages": [{"role": r, "content": c} for r, c in one.messages]}, one) for one in conversations)
-    return write_rows(rows, path, about)
+def rows(conversation: Conversation) -> Iterator[Row]:
+    """The whole conversation; TRL's SFTTrainer reads it as it is."""
+    messages = [{"role": role, "content": content} for role, content in conversation.messages]
+    yield {"messages": messages, **about_row(conversation)}
 
 
-FORMAT = FileFormat("messages", "OpenAI messages (JSON lines, Parquet)", detect, read, loses=LOSES)
+FORMAT = FileFormat("messages", "OpenAI messages (JSON lines, Parquet)", detect, read)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from data.formats.chat import Conversation, Message
-from data.formats.chat_rows import LOSES, ROLES, Roles, Row, read_chats, write_rows
-from data.formats.entry import About, FileFormat, Found, Head
+from data.formats.chat import Conversation, Message, about_row
+from data.formats.chat_rows import ROLES, Roles, read_chats
+from data.formats.entry import FileFormat, Found, Head
+from data.formats.records import Row
 
 NAMES = {"system": "system", "user": "human", "assistant": "gpt"}
 MORE_ROLES: Roles = {
@@ -42,14 +43,11 @@ def _messages(row: Row) -> list[Message] | str:
     return messages
 
 
-def write(conversations: Iterable[Conversation], path: Path, about: About) -> int:
-    return write_rows(((_row(conversation), conversation) for conversation in conversations), path, about)
-
-
-def _row(conversation: Conversation) -> Row:
+def rows(conversation: Conversation) -> Iterator[Row]:
+    """The whole conversation."""
     turns = [{"from": NAMES[role], "value": content} for role, content in conversation.messages]
     system = turns.pop(0)["value"] if turns and turns[0]["from"] == "system" else ""
-    return {"conversations": turns, "system": system}
+    yield {"conversations": turns, "system": system, **about_row(conversation)}
 
 
-FORMAT = FileFormat("sharegpt", "ShareGPT conversations (JSON)", detect, read, loses=LOSES)
+FORMAT = FileFormat("sharegpt", "ShareGPT conversations (JSON)", detect, read)

@@ -1,19 +1,17 @@
 """TRL's dataset shapes, JSON lines: what its trainers read as they are.
 
-https://huggingface.co/docs/trl/dataset_formats. Every row also says where it came from; trainers ignore that.
+https://huggingface.co/docs/trl/dataset_formats. Every row also says where it came from, and the first one of an
+episode carries its record; trainers ignore that.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from data.formats.chat import Conversation, about_row
-from data.formats.entry import About
+from data.formats.entry import FileFormat, Head
+from data.formats.records import FIELD, Row, read_records
 
-Row = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -83,17 +81,22 @@ def chat(pairs: Pairs) -> list[dict[str, str]]:
     return [{"role": role, "content": content} for role, content in pairs]
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, about: About) -> int:
-    """One row a line, each with where it came from."""
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps({**row, **about.model_dump()}, ensure_ascii=False, allow_nan=False) + "\n")
-            count += 1
-    return count
-
-
 def _replies(conversation: Conversation) -> Iterator[tuple[int, int]]:
     """(place among the messages, number among the replies) of every assistant message."""
     places = [place for place, (role, _) in enumerate(conversation.messages) if role == "assistant"]
     return ((place, reply) for reply, place in enumerate(places))
+
+
+def _format(name: str, title: str, fields: set[str]) -> FileFormat:
+    """Rows of ours: what they hold by themselves are no trials, so the records are read."""
+    note = f"the rows are {title}, not trials: imported is the record of the episode that they carry"
+
+    def detect(head: Head) -> bool:
+        return head.first.keys() >= {*fields, FIELD}
+
+    return FileFormat(name, f"TRL, {title} (JSON lines)", detect, lambda path: read_records(path, (note,)))
+
+
+PREFERENCE = _format("preference", "pairs of a chosen and a rejected answer", {"prompt", "chosen", "rejected"})
+UNPAIRED = _format("unpaired", "answers marked good or bad", {"prompt", "completion", "label"})
+STEPWISE = _format("stepwise", "turns marked right or wrong", {"prompt", "completions", "labels"})

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.formats.chat import Message
-from data.formats.chat_rows import Row, read_chats
+from data.formats.chat_rows import read_chats
 from data.formats.entry import FileFormat, Found, Head
+from data.formats.records import Row
 
 
 def detect(head: Head) -> bool:

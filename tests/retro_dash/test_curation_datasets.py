@@ -10,6 +10,7 @@ import pytest
 from curation_examples import NOW, fill, make_episode, request, target
 
 from data.errors import BadFile, BadInput, UnknownName
+from data.formats import detect_format
 from data.formats.entry import About, Entry
 from data.store import Store
 from data.types import Episode, Label, LabelTarget, Reflection, StopReason, Trial
@@ -334,6 +335,19 @@ def test_two_reflections_on_the_same_failure_are_a_pair_by_what_came_of_them(tmp
     good, bad = make_episode("e1", task_id="t"), make_episode("e2", (0.0, 0.0), task_id="t", advice="Guess again.")
     (row,) = rows(export("preference", [Entry(good), Entry(bad)], tmp_path / "p.jsonl", About()).path)
     assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == (ADVICE[11:], "Guess again.")
+
+
+def test_pairs_import_back_as_the_episodes_of_both_answers_in_whichever_order_they_were(tmp_path: Path):
+    advice = {"e1": "Guess again.", "e2": "Look both up.", "e3": "Give up.", "e4": "Compare both."}
+    ends = {"e1": (0.0, 0.0), "e2": (0.0, 1.0), "e3": (0.0, 0.0), "e4": (0.0, 1.0)}
+    given = [Entry(make_episode(id_, ends[id_], task_id="t", advice=advice[id_])) for id_ in ("e3", "e2", "e4", "e1")]
+    path = export("preference", given, tmp_path / "p.jsonl", About()).path
+    back = [item for item in detect_format(path).read(path) if isinstance(item, Entry)]
+    assert {entry.episode.id: entry.episode for entry in back} == {entry.episode.id: entry.episode for entry in given}
+    for number, order in enumerate((back, back[::-1])):
+        again = rows(export("preference", order, tmp_path / f"{number}.jsonl", About()).path)
+        texts = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in again]
+        assert texts == [("Look both up.", "Guess again."), ("Compare both.", "Give up.")]
 
 
 def test_step_rewards_and_the_first_error_become_stepwise_labels(tmp_path: Path):

@@ -71,3 +71,12 @@ def test_preference_rows_train_in_the_dpo_trainer_from_log_two(entries: list[Ent
     result = train("dpo", model, made.path, tmp_path)
     assert (result["rows"], result["steps"]) == (made.rows, 1)
     assert result["loss"] == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_unpaired_rows_train_in_the_kto_trainer_from_one_half(entries: list[Entry], model: Path, tmp_path: Path):
+    """Before the first step policy and reference are the same, so every row's loss is 1 - sigmoid(0)."""
+    made = export("unpaired", entries, tmp_path / "rows.jsonl", About())
+    result = train("kto", model, made.path, tmp_path)
+    assert (result["rows"], result["steps"]) == (made.rows, 1)
+    assert result["loss"] == pytest.approx(0.5, abs=1e-3)

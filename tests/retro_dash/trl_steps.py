@@ -1,4 +1,4 @@
-"""Train one step on an exported file, with whatever python has trl: `trl_steps.py sft|dpo MODEL FILE FOLDER`.
+"""Train one step on an exported file, with whatever python has trl: `trl_steps.py sft|dpo|kto MODEL FILE FOLDER`.
 
 The file is read by `datasets` and given to the trainer as it is.
 """
@@ -10,7 +10,9 @@ import sys
 
 from datasets import load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+
+TRAINERS = {"sft": (SFTConfig, SFTTrainer), "dpo": (DPOConfig, DPOTrainer), "kto": (KTOConfig, KTOTrainer)}
 
 if __name__ == "__main__":
     method, model_folder, file, folder = sys.argv[1:]
@@ -24,7 +26,7 @@ if __name__ == "__main__":
         "save_strategy": "no",
         "logging_steps": 1,
     }
-    config, trainer = (SFTConfig, SFTTrainer) if method == "sft" else (DPOConfig, DPOTrainer)
+    config, trainer = TRAINERS[method]
     training = trainer(
         model=AutoModelForCausalLM.from_pretrained(model_folder),
         args=config(**common),

@@ -21,6 +21,8 @@ from retro_dash.bundled import adapter_cards
 EXPERT = "expert"
 CARELESS = "expert:careless"
 SCRIPTED = "scripted:"
+_CARELESS_FIRST = ("hotpotqa", "intercode_sql", "intercode_bash")
+"""Where the expert knows the answer at once. In ALFWorld it has to search, and fails often enough."""
 Role = Literal["planner", "reflector"]
 
 
@@ -35,7 +37,7 @@ class PolicyChoice:
     role: Role | None = None
     """What it was trained to be; None for a policy that takes either part."""
     envs: tuple[str, ...] = ()
-    """Environments that it was trained for, where people start with it; empty when nobody said."""
+    """Environments where people start with it, as those that it was trained for; empty when nobody said."""
 
 
 class ModelServer(Protocol):
@@ -95,10 +97,20 @@ def is_served(name: str) -> bool:
 
 
 def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:
-    """All that can be chosen now, the scripted expert first."""
-    expert = PolicyChoice(EXPERT, "Scripted expert", "Rules written by hand for each environment; not a model.")
+    """All that can be chosen now, the scripted experts first."""
+    experts = [
+        PolicyChoice(EXPERT, "Scripted expert", "Rules written by hand for each environment; not a model."),
+        PolicyChoice(
+            CARELESS,
+            "Careless expert",
+            "The scripted expert with the slips of a model: it often fails at first, and does better once it was "
+            "told why.",
+            role="planner",
+            envs=_CARELESS_FIRST,
+        ),
+    ]
     if server is None:
-        return [expert]
+        return experts
     ready = server.model_names()
     base = server.default_model()
     cards = {card.name: card for card in adapter_cards(base)}
@@ -116,7 +128,7 @@ def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:
     bundled = [
         PolicyChoice(name, name, card.summary, name in ready, card.role, card.envs) for name, card in cards.items()
     ]
-    return [expert, *bundled, *models]
+    return [*experts, *bundled, *models]
 
 
 def _read_replies(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from retro_dash.client import HubClient
 from retro_dash.tui.board import Block, Line, Row
-from retro_dash.tui.text import age, how_played, one_line, plain, sign, strip
+from retro_dash.tui.text import age, how_played, one_line, plain, player, sign, strip
 from retro_dash.tui.turns import opening, reflection_block, trial_head, turn_block
 
 NARROWEST = 38
@@ -75,9 +75,7 @@ def _cell(trial: dict[str, Any], turn: int | None, alignment: dict[str, Any], un
 
 def episode_head(episode: dict[str, Any]) -> Content:
     roles = [
-        Content.assemble(
-            sign("expert" if episode[role] == "expert" else role), f" {role} ", plain(one_line(episode[role]))
-        )
+        Content.assemble(sign(player(episode[role], role)), f" {role} ", plain(one_line(episode[role])))
         for role in ("planner", "reflector")
     ]
     facts = Content.styled(f"{how_played(episode)} · {age(episode['created_at'])} ago", "$dim")

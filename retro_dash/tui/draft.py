@@ -79,7 +79,9 @@ def test_of(hub: HubClient, row: Mapping[str, Any]) -> Draft:
 
 def new_evaluation(hub: HubClient) -> Draft:
     """With and without reflections, to change."""
-    player = next((one["name"] for one in hub.policies()["planners"] if one["name"] != "expert"), "expert")
+    player = next(
+        (one["name"] for one in hub.policies()["planners"] if not one["name"].startswith("expert")), "expert"
+    )
     env = next(one for one in hub.environments() if one["works"])
     arms = [
         {"name": name, "planner": player, "reflector": player, "strategy": strategy}

@@ -19,7 +19,7 @@ from retro_dash.tui.draft import new_training
 from retro_dash.tui.episode import EpisodeScreen
 from retro_dash.tui.filter import FILTER, FilterLine
 from retro_dash.tui.place import Place, Table
-from retro_dash.tui.text import STATES, age, cell, number, plural, signed
+from retro_dash.tui.text import STATES, age, cell, number, player, plural, signed
 
 PAGE = 50
 REFRESH_SECONDS = 1.2
@@ -147,7 +147,7 @@ class EpisodesPlace(Place):
             )
         planner = cell(
             f"{'★' if row.planner == 'expert' else '●'} {row.planner}",
-            ink("expert" if row.planner == "expert" else "planner"),
+            ink(player(row.planner, "planner")),
         )
         cells = [
             cell(f"{mark} {row.state}", ink(who)),
@@ -160,7 +160,7 @@ class EpisodesPlace(Place):
             cells.append(planner)
         if self._room >= 2:
             labels = ", ".join(str(one.value) if isinstance(one.value, str) else one.name for one in row.labels)
-            reflector = row.reflector == "expert"
+            reflector = player(row.reflector, "reflector") == "expert"
             cells += [
                 cell(f"{'★' if reflector else '◆'} {row.reflector}", ink("expert" if reflector else "reflector")),
                 cell(f"✎ {labels}" if labels else "", ink("human")),

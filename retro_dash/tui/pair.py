@@ -16,7 +16,7 @@ from retro_dash.client import HubClient
 from retro_dash.tui.board import Block, Board, Line, Row
 from retro_dash.tui.columns import whole_episode
 from retro_dash.tui.reading import SCROLL, UNFOLD, Reading
-from retro_dash.tui.text import one_line, outcome, plain, sign
+from retro_dash.tui.text import one_line, outcome, plain, player, sign
 from retro_dash.tui.turns import opening, reflection_block, trial_head, turn_block
 
 
@@ -92,7 +92,7 @@ class PairScreen(Reading):
 def _head(word: str, episode: dict[str, Any]) -> Block:
     who, mark, state = outcome(episode["trials"][-1]) if episode["trials"] else ("environment", "–", "no trial")
     players = [
-        Content.assemble(sign("expert" if episode[role] == "expert" else role), " ", one_line(episode[role]))
+        Content.assemble(sign(player(episode[role], role)), " ", one_line(episode[role]))
         for role in ("planner", "reflector")
     ]
     lines = [

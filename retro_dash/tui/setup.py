@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 STRATEGIES = (("Reflections", "reflexion"), ("Last attempt", "last_attempt"), ("Both", "both"), ("Nothing", "none"))
 PAGE = 50
-FIRST_ENV, FIRST_TASK = "alfworld", "rooms-7-large-0069"
-"""A room where the first trial runs out of turns, so that the first thing seen is a reflection that helps."""
+FIRST = {
+    "alfworld": "rooms-7-large-0069",
+    "hotpotqa": "hotpotqa-valid-7-0011",
+    "intercode_sql": "city_library-11",
+    "intercode_bash": "bash_server_08",
+}
+"""What people meet first in each environment: those who start there fail at first, and the reflection helps them."""
 SELECTS = (("env", "Environment"), ("split", "Split"), ("planner", "Planner"), ("reflector", "Reflector"))
 
 
@@ -51,8 +56,8 @@ class Setup(Vertical):
             "strategy": "reflexion",
         }
         self.picked: dict[str, Any] | None = None
-        self._agents: dict[str, str] = {}
-        """The planner and reflector that a person chose; the rest follows the environment."""
+        self._agents: dict[str, tuple[str, str]] = {}
+        """The planner and reflector that a person chose, and where; the rest follows the environment."""
         self._policies: dict[str, list[dict[str, Any]]] = {"planner": [], "reflector": []}
         self._environments: list[dict[str, Any]] = []
         self._tasks: list[dict[str, Any]] = []
@@ -105,7 +110,7 @@ class Setup(Vertical):
             return
         works = [env["name"] for env in self._environments if env["works"]]
         if self.chosen["env"] not in works:
-            self.chosen["env"] = FIRST_ENV if FIRST_ENV in works else next(iter(works), "")
+            self.chosen["env"] = next((env for env in FIRST if env in works), next(iter(works), ""))
         titles = [(env["title"], env["name"]) for env in self._environments if env["works"]]
         self._offer("env", titles)
         for role in self._policies:
@@ -115,11 +120,11 @@ class Setup(Vertical):
         self._offer_agents()
         self._offer_splits()
         if self.picked is None:
-            self.load_tasks(FIRST_TASK)
+            self.load_tasks(FIRST.get(self.chosen["env"], ""))
 
     def choose_agent(self, role: str, name: str) -> None:
         """As if it had been chosen from the list."""
-        self._agents[role] = name
+        self._agents[role] = name, self.chosen["env"]
         self.load()
 
     def _offer_splits(self) -> None:
@@ -127,14 +132,14 @@ class Setup(Vertical):
         self._offer("split", [(split, split) for split in env["splits"]] if env else [])
 
     def _offer_agents(self) -> None:
-        """Planners and reflectors; an agent that was trained for the environment first, where there is one."""
+        """Planners and reflectors; chosen are those that start in this environment, or that were picked in it."""
+        env = self.chosen["env"]
         for role, able in self._policies.items():
-            taken = next((one for one in able if one["name"] == self._agents.get(role)), None)
-            trained = next(
-                (one["name"] for one in able if one["role"] and self.chosen["env"] in one["envs"]), "expert"
-            )
-            suits = taken is not None and (not taken["envs"] or self.chosen["env"] in taken["envs"])
-            self.chosen[role] = taken["name"] if taken and suits else trained
+            name, picked_in = self._agents.get(role, ("", ""))
+            taken = next((one for one in able if one["name"] == name), None)
+            starts = next((one["name"] for one in able if one["role"] and env in one["envs"]), "expert")
+            suits = taken is not None and (not taken["envs"] or env in taken["envs"] or env == picked_in)
+            self.chosen[role] = name if suits else starts
             self._offer(role, [(one["label"] or one["name"], one["name"]) for one in able])
 
     def _offer(self, name: str, options: list[tuple[str, str]]) -> None:
@@ -214,13 +219,14 @@ class Setup(Vertical):
             return
         self.chosen[name] = value
         if name in self._policies:
-            self._agents[name] = str(value)
+            self._agents[name] = str(value), self.chosen["env"]
         if name == "env":
             self.chosen["split"] = ""
             self._offer_splits()
             self._offer_agents()
         if name in ("env", "split"):
-            self.load_tasks()
+            filtered = self.query_one("#task-filter", Input).value
+            self.load_tasks("" if filtered or name == "split" else FIRST.get(self.chosen["env"], ""))
         self.post_message(self.Changed())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from textual.content import Content
 
 from retro_dash.tui.board import Block, Line, Row
-from retro_dash.tui.text import how_played, one_line, plain, sign, strip
+from retro_dash.tui.text import how_played, one_line, plain, player, sign, strip
 from retro_dash.tui.turns import (
     choice_block,
     opening,
@@ -36,9 +36,7 @@ EXPERT = (
 def agents(chosen: dict[str, Any]) -> Content:
     """Planner and reflector of an episode, or of what is chosen."""
     parts = [
-        Content.assemble(
-            sign("expert" if chosen[role] == "expert" else role), f" {role} ", plain(one_line(chosen[role]))
-        )
+        Content.assemble(sign(player(chosen[role], role)), f" {role} ", plain(one_line(chosen[role])))
         for role in ("planner", "reflector")
     ]
     if "task" in chosen:
@@ -126,6 +124,6 @@ def empty_stage(chosen: dict[str, Any]) -> list[Row]:
             )
         ),
     ]
-    if "expert" in (chosen["planner"], chosen["reflector"]):
+    if "expert" in (player(chosen[role], role) for role in ("planner", "reflector")):
         lines += [Line(Content("")), Line(Content.styled(EXPERT.strip(), "$dim"), sign("expert"))]
     return [((Block("empty", tuple(lines)),),)]

@@ -73,6 +73,11 @@ def sign(who: str) -> Content:
     return Content.styled(SIGNS[who], f"${who}")
 
 
+def player(name: str, role: str) -> str:
+    """Whose colour and sign a policy has: the expert's where it is a script, else its part's."""
+    return "expert" if name.split(":")[0] == "expert" else role
+
+
 def number(value: float | None) -> str:
     """1.0 is "1", 0.3333 is "0.33"."""
     return "–" if value is None else f"{round(value, 2):g}"

@@ -89,4 +89,5 @@ def test_people_are_offered_the_bundled_adapters_with_their_part_and_their_envir
         choice = choices[card.name]
         assert (choice.role, choice.envs, choice.available) == (card.role, card.envs, is_ready)
     assert next(iter(choices)) == "expert"
+    assert (choices["expert:careless"].role, "hotpotqa" in choices["expert:careless"].envs) == ("planner", True)
     assert choices[EMBEDDED_MODEL].role is None

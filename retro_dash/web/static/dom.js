@@ -75,6 +75,9 @@ export function sign(who, word = "") {
   return word ? [mark, h("span", { class: "sr" }, word)] : mark;
 }
 
+/** Whether a policy is a script and no model. */
+export const isExpert = (name) => name.split(":")[0] === "expert";
+
 /** A button that keeps the focus when it can't be pressed (aria-disabled, not disabled). */
 export function button(label, onPress, props = {}) {
   return h("button", {

@@ -1,7 +1,7 @@
 // The papers' figures over our own evaluations: only methods that played the very same tasks stand in one figure.
 
 import { plotly } from "./charts.js";
-import { button, fill, h, plural, store } from "./dom.js";
+import { button, fill, h, isExpert, plural, store } from "./dom.js";
 
 const HUES = ["planner", "il", "reflector", "expert", "human", "success", "failure", "dim"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
@@ -9,7 +9,7 @@ const TERM_HUE = { IL: "il", RL: "rl", "IL + RL": "reflector", imported: "expert
 const TERM_ORDER = ["IL", "RL", "IL + RL", "imported"];
 const SHOWN_PUBLISHED = ["RetroAct", "Reflexion"];
 const percent = (value) => (100 * value).toFixed(1);
-const isModel = (name) => name !== "expert" && !name.startsWith("scripted");
+const isModel = (name) => !isExpert(name) && !name.startsWith("scripted");
 
 /** Returns {element, show}. `show(sets, published, runId)`: the sets of `/results/sets`, and which run is in front. */
 export function figureBoard() {

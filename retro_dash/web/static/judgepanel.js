@@ -1,7 +1,7 @@
 // A language model as judge: started on the queue's filter, with its agreement with people beside it.
 
 import { get, post } from "./api.js";
-import { button, coefficient, fill, h, plural, setEnabled, setText } from "./dom.js";
+import { button, coefficient, fill, h, isExpert, plural, setEnabled, setText } from "./dom.js";
 
 const LOOK_MS = 700;
 
@@ -57,7 +57,7 @@ export function judgeSection({ query, say }) {
       one.items ? crossTable(one) : null)));
   }
 
-  get("/policies").then(({ planners }) => model.append(...planners.filter((one) => one.name !== "expert").map((one) => h("option", { value: one.name }, one.name)))).catch(() => {});
+  get("/policies").then(({ planners }) => model.append(...planners.filter((one) => !isExpert(one.name)).map((one) => h("option", { value: one.name }, one.name)))).catch(() => {});
   look();
   return element;
 }

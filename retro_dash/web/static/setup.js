@@ -10,21 +10,22 @@ const STRATEGIES = [
   ["none", "Nothing", "The next trial starts as if it were the first."],
 ];
 const PAGE = 50;
-// On a first visit: a room where the first trial runs out of turns and the reflection leads the second, for the bundled agents and for the expert.
-const FIRST = { env: "alfworld", task_id: "rooms-7-large-0069" };
+// What people meet first in each environment: the first trial of those who start there fails, and the reflection leads the second.
+const FIRST = { alfworld: "rooms-7-large-0069", hotpotqa: "hotpotqa-valid-7-0011", intercode_sql: "city_library-11", intercode_bash: "bash_server_08" };
 
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {
-  const saved = { ...FIRST, ...store("play") };
+  const saved = { env: "alfworld", ...store("play") };
   const chosen = { env: "", split: "", planner: null, reflector: null, strategy: "reflexion", temperature: 0, seed: 7, trial_limit: 3, ...saved, task: null };
   const data = { environments: [], policies: { planners: [], reflectors: [] }, tasks: [], total: 0, query: "" };
   const form = controls(chosen, onStart);
-  // What a person picked; the rest follows the environment.
+  // What a person picked, and in which environment; the rest follows the environment.
   const picked = { planner: saved.planner ?? null, reflector: saved.reflector ?? null };
+  const pickedIn = { ...saved.pickedIn };
 
   const changed = () => {
     const { task, ...kept } = chosen;
-    store("play", { ...kept, ...picked, task_id: task?.id });
+    store("play", { ...kept, ...picked, pickedIn, task_id: task?.id });
     onChange();
   };
 
@@ -72,10 +73,10 @@ export function drawSetup(element, { onStart, onChange }) {
     setText(form.envNote, [env?.summary, ...missing].filter(Boolean).join(" "));
   }
 
-  // An agent that was trained for this environment, where there is one; a picked one that was trained for another waits.
+  // Who starts in this environment; one that was picked elsewhere and starts in others waits.
   function suits(list, role) {
     const taken = list.find((one) => one.name === picked[role]);
-    if (taken && (!taken.envs?.length || taken.envs.includes(chosen.env))) return taken.name;
+    if (taken && (!taken.envs?.length || taken.envs.includes(chosen.env) || pickedIn[role] === chosen.env)) return taken.name;
     return list.find((one) => one.role === role && one.envs.includes(chosen.env))?.name ?? "expert";
   }
 
@@ -102,7 +103,7 @@ export function drawSetup(element, { onStart, onChange }) {
     chosen.split = data.environments.find((env) => env.name === chosen.env)?.splits[0] ?? "";
     showEnvironments();
     showPolicies();
-    loadTasks();
+    loadTasks(data.query ? null : FIRST[chosen.env]);
   });
   form.split.addEventListener("change", () => {
     chosen.split = form.split.value;
@@ -131,7 +132,7 @@ export function drawSetup(element, { onStart, onChange }) {
   for (const key of ["planner", "reflector", "strategy"]) {
     form[key].addEventListener("change", () => {
       chosen[key] = form[key].value;
-      if (key in picked) picked[key] = form[key].value;
+      if (key in picked) [picked[key], pickedIn[key]] = [form[key].value, chosen.env];
       showPolicies();
       changed();
     });
@@ -153,7 +154,7 @@ export function drawSetup(element, { onStart, onChange }) {
     chosen.split = [wanted.get("split"), chosen.split, splits[0]].find((split) => splits.includes(split)) ?? "";
     showEnvironments();
     showPolicies();
-    if (chosen.env) await loadTasks(wanted.get("task") ?? saved.task_id);
+    if (chosen.env) await loadTasks(wanted.get("task") ?? saved.task_id ?? FIRST[chosen.env]);
     else setText(form.count, "No environment works on this machine. `retro-dash doctor` says why.");
     if (wanted.has("task") && chosen.task?.id !== wanted.get("task")) throw new Error(`There is no task ${wanted.get("task")} in the split ${chosen.split}; another one is chosen.`);
   }

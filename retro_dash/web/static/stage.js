@@ -1,7 +1,7 @@
 // What stands around the trials on the Play page: head, strip, end, budget, other live episodes.
 
 import { get } from "./api.js";
-import { button, fill, h, keyed, number, plural, setText, sign, signed } from "./dom.js";
+import { button, fill, h, isExpert, keyed, number, plural, setText, sign, signed } from "./dom.js";
 import { drawIntro } from "./intro.js";
 import { gainBadge, outcome, settingsWords } from "./turns.js";
 
@@ -52,7 +52,7 @@ export function showHead(page, task, episode, setup) {
   page.title.title = task?.instruction ?? "";
   const planner = episode?.planner ?? setup.chosen.planner;
   const reflector = episode?.reflector ?? setup.chosen.reflector;
-  const who = (name, role) => (name === "expert" ? "expert" : role);
+  const who = (name, role) => (isExpert(name) ? "expert" : role);
   const label = (name) => setup.policy(name)?.label || name;
   const key = JSON.stringify([task?.id, planner, reflector, episode?.strategy, episode?.temperature, episode?.seed, label(planner)]);
   if (page.chips.dataset.key !== key) {

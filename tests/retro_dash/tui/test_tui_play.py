@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from conftest import Hub, terminal
+from textual.widgets import Select
 
 from retro_dash.tui.board import Board
 from retro_dash.tui.editor import Editor
@@ -31,6 +32,18 @@ def test_an_episode_fails_reflects_and_is_solved_with_its_gain_between_the_trial
             assert text.index("Trial 1 ✕ failed") < text.index("◆ Reflection by the scripted expert  gain +1")
             assert text.index("gain +1") < text.index("Trial 2 ✓ solved")
             assert "★ move egg 1 to garbagecan 1  reward 1" in text
+
+    asyncio.run(drive())
+
+
+def test_what_people_meet_first_in_another_environment_fails_and_reflects_too(hub: Hub) -> None:
+    async def drive() -> None:
+        async with terminal(hub, (120, 40)) as tui:
+            await tui.sees("put a hot egg in garbagecan")
+            tui.app.screen.query_one("#choose-env", Select).value = "hotpotqa"
+            await tui.sees("★ planner expert:careless", "★ reflector expert")
+            await tui.press("R")
+            await tui.sees("Solved in trial 2, after 1 reflection")
 
     asyncio.run(drive())
 

@@ -66,7 +66,7 @@ def test_a_question_is_stepped_edited_and_found_in_the_table(open_page: OpenPage
 
 
 @pytest.mark.parametrize("env", ["alfworld", "hotpotqa", "intercode_sql", "intercode_bash"])
-def test_the_world_panel_of_every_environment_draws_what_that_environment_shows(
+def test_what_people_meet_first_in_an_environment_fails_reflects_and_solves_beside_a_drawing_of_its_world(
     open_page: OpenPage, hub: str, env: str
 ) -> None:
     availability = environment_kind(env).check()
@@ -75,9 +75,27 @@ def test_the_world_panel_of_every_environment_draws_what_that_environment_shows(
     page = open_page(f"/?token=a-token-for-tests&env={env}", base=hub)
     page.wait_for_selector(".tasks [aria-selected=true]")
     page.keyboard.press("Shift+R")
-    expect(page.locator(".the-end")).to_contain_text("olved")
+    expect(page.locator(".the-end")).to_contain_text("Solved in trial 2, after 1 reflection")
+    expect(page.locator(".reflection .gain")).to_contain_text("gain +")
     expect(page.locator(".world-view .tree")).to_have_count(0)
     expect(page.locator(".world-view :is(.place, .paragraph, .tables, .file-tree)").first).to_be_visible()
+
+
+def test_a_planner_that_starts_elsewhere_can_be_picked_and_waits_in_other_environments(
+    open_page: OpenPage, hub: str
+) -> None:
+    page = open_page("/?token=a-token-for-tests&env=alfworld", base=hub)
+    planner = page.get_by_label("Planner", exact=True)
+    expect(planner).to_have_value("expert")
+    planner.select_option("expert:careless")
+    expect(planner).to_have_value("expert:careless")
+    expect(page.locator(".stage .chip", has_text="Careless expert").locator(".sign.expert")).to_have_count(1)
+    page.reload()
+    expect(planner).to_have_value("expert:careless")
+    page.get_by_label("Environment").select_option("hotpotqa")
+    planner.select_option("expert")
+    page.get_by_label("Environment").select_option("alfworld")
+    expect(planner).to_have_value("expert")
 
 
 def test_a_shell_shows_what_was_made_changed_and_deleted_before_the_rest(open_page: OpenPage, hub: str) -> None:

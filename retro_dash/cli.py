@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": ("retro_dash.commands.evaluate", "compare policies on the same tasks: IR, FR, AR with intervals"),
     "reproduce": ("retro_dash.commands.reproduce", "do an experiment: stages that collect, train and evaluate"),
     "runs": ("retro_dash.commands.runs", "the background runs: list, show, log, stop, resume"),
+    "serving": ("retro_dash.commands.serving", "the engine, who has the memory, the adapters: show, load, unload"),
     "mcp": ("retro_dash.commands.mcp", "the dashboard as tools for an agent (MCP)"),
     "query": ("retro_dash.commands.query", "read-only SQL on a copy of the store"),
     "users": ("retro_dash.commands.users", "accounts, roles, tokens, the audit log"),

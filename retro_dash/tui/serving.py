@@ -16,7 +16,7 @@ from textual.events import Resize
 from textual.widgets import DataTable, Static
 
 from retro_dash.client import HubClient
-from retro_dash.tui.adapterwords import best_score, card, engine_words, memory_words
+from retro_dash.tui.adapterwords import best_score, card, engine_words, memory_words, served_adapters
 from retro_dash.tui.draft import test_of
 from retro_dash.tui.editor import Editor
 from retro_dash.tui.place import Place, Table
@@ -96,7 +96,7 @@ class ServingPlace(Place):
     async def load(self) -> None:
         with self.telling(with_loss=False):
             self.seen = await self.dash.ask(_look)
-            self.served = _served(self.seen)
+            self.served = served_adapters(self.seen.status["engine"], self.seen.planners)
             self.show()
 
     @on(DataTable.RowHighlighted)
@@ -214,12 +214,3 @@ class ServingPlace(Place):
 
 def _look(hub: HubClient) -> Seen:
     return Seen(hub.status(), hub.adapter_rows(), hub.machine(), hub.run_rows(MOST_RUNS), hub.policies()["planners"])
-
-
-def _served(seen: Seen) -> set[str]:
-    """Adapters that the engine answers for now."""
-    engine = seen.status["engine"]
-    if engine["state"] != "ready":
-        return set()
-    loaded = (engine.get("load") or {}).get("adapters")
-    return set(loaded) if loaded is not None else {one["name"] for one in seen.planners if one.get("available", True)}

@@ -25,7 +25,7 @@ STRATEGIES = (("Reflections", "reflexion"), ("Last attempt", "last_attempt"), ("
 PAGE = 50
 FIRST = {
     "alfworld": "rooms-7-large-0069",
-    "hotpotqa": "hotpotqa-valid-7-0011",
+    "hotpotqa": "hotpotqa-valid-7-0016",
     "intercode_sql": "city_library-11",
     "intercode_bash": "bash_server_08",
 }

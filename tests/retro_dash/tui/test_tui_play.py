@@ -43,7 +43,7 @@ def test_what_people_meet_first_in_another_environment_fails_and_reflects_too(hu
             tui.app.screen.query_one("#choose-env", Select).value = "hotpotqa"
             await tui.sees("★ planner expert:careless", "★ reflector expert")
             await tui.press("R")
-            await tui.sees("Solved in trial 2, after 1 reflection")
+            await tui.sees("Solved in trial 2, after 1 reflection", "★ Finish[Victor Walbrook]")
 
     asyncio.run(drive())
 

@@ -77,6 +77,7 @@ def test_what_people_meet_first_in_an_environment_fails_reflects_and_solves_besi
     page.keyboard.press("Shift+R")
     expect(page.locator(".the-end")).to_contain_text("Solved in trial 2, after 1 reflection")
     expect(page.locator(".reflection .gain")).to_contain_text("gain +")
+    expect(page.locator("#trial-2 .turn .sign.planner")).to_have_count(0)
     expect(page.locator(".world-view .tree")).to_have_count(0)
     expect(page.locator(".world-view :is(.place, .paragraph, .tables, .file-tree)").first).to_be_visible()
 

@@ -27,7 +27,7 @@ FIRST = {
     "alfworld": "rooms-7-large-0069",
     "hotpotqa": "hotpotqa-valid-7-0016",
     "intercode_sql": "city_library-11",
-    "intercode_bash": "bash_server_08",
+    "intercode_bash": "bash_server_02",
 }
 """What people meet first in each environment: those who start there fail at first, and the reflection helps them."""
 SELECTS = (("env", "Environment"), ("split", "Split"), ("planner", "Planner"), ("reflector", "Reflector"))

@@ -11,7 +11,7 @@ const STRATEGIES = [
 ];
 const PAGE = 50;
 // What people meet first in each environment: the first trial of those who start there fails, and the reflection leads the second.
-const FIRST = { alfworld: "rooms-7-large-0069", hotpotqa: "hotpotqa-valid-7-0016", intercode_sql: "city_library-11", intercode_bash: "bash_server_08" };
+const FIRST = { alfworld: "rooms-7-large-0069", hotpotqa: "hotpotqa-valid-7-0016", intercode_sql: "city_library-11", intercode_bash: "bash_server_02" };
 
 /** Draws the picker into `element`. `onStart()` when a new episode is wanted. Returns {settings, task, ready}. */
 export function drawSetup(element, { onStart, onChange }) {

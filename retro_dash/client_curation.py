@@ -70,9 +70,10 @@ class CurationCalls:
         """Blind votes against what came of the reflections: `retro_dash.agreement.VoteComparison`."""
         return self.wire.object("GET", "/agreement/votes")
 
-    def blind_pair(self, annotator: str) -> dict[str, Any] | None:
+    def blind_pair(self, annotator: str, filter_text: str = "") -> dict[str, Any] | None:
         """Two reflections to compare, as in `retro_dash.pairs.BlindPair`; None when none is left."""
-        pair: dict[str, Any] | None = self.wire.json("GET", "/agreement/pair", params={"annotator": annotator})
+        params = {"annotator": annotator, "filter": filter_text}
+        pair: dict[str, Any] | None = self.wire.json("GET", "/agreement/pair", params=params)
         return pair
 
     # Datasets

@@ -150,7 +150,7 @@ class CuratePlace(Labelling):
         self.load(lambda hub: self.queue.visit(hub, episode_id), part)
 
     def action_votes(self) -> None:
-        self.app.push_screen(VoteScreen(self.said))
+        self.app.push_screen(VoteScreen(self.said, self.queue.filter_text))
 
     def action_review(self) -> None:
         self.app.push_screen(ReviewScreen(self.said, self.visit))

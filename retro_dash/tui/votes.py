@@ -37,7 +37,7 @@ class Asked(NamedTuple):
 
 
 class VoteScreen(Reading):
-    """Lies over Curate; a vote brings the next pair."""
+    """Lies over Curate and asks about the episodes of its filter; a vote brings the next pair."""
 
     TITLE_WORD = "Curate"
     HELP = "Both look back on a failed trial of the same task. Which advice is better?"
@@ -50,9 +50,10 @@ class VoteScreen(Reading):
         Binding("escape,V,q", "back", "Back", key_display="esc"),
     ]
 
-    def __init__(self, said: Statements) -> None:
+    def __init__(self, said: Statements, filter_text: str = "") -> None:
         super().__init__()
         self.said = said
+        self.filter_text = filter_text
         self.asked: Asked | None = None
 
     def compose_middle(self) -> ComposeResult:
@@ -78,9 +79,9 @@ class VoteScreen(Reading):
     async def load(self) -> None:
         """The next pair: the hub chooses it by what it has stored."""
         await self.said.outbox.empty()
-        annotator = self.said.annotator
+        annotator, filter_text = self.said.annotator, self.filter_text
         with self.telling(with_loss=False):
-            self.asked = await self.dash.ask(lambda hub: _ask(hub, annotator))
+            self.asked = await self.dash.ask(lambda hub: _ask(hub, annotator, filter_text))
             if self.asked.pair is not None:
                 self.said.open(self.asked.pair["this"]["episode_id"], self.asked.labels)
             self.show()
@@ -93,7 +94,12 @@ class VoteScreen(Reading):
         self.query_one("#score", Static).update(plain(votes_words(votes), "$dim"))
         if pair is None:
             head.update(Content.styled("✓ No pair is left." if votes["votes"] else "No two reflections.", "bold"))
-            board.show([[[Block("none", (Line(Content.styled(NONE, "$dim")),))]]], (1,))
+            among = (
+                f" Looked for among {self.filter_text}; without a filter there may be more."
+                if self.filter_text
+                else ""
+            )
+            board.show([[[Block("none", (Line(plain(NONE + among, "$dim")),))]]], (1,))
             return
         task = plain(one_line(pair["instruction"]), "bold")
         question = "Both look back on a failed trial of this task. Which advice is better?"
@@ -131,8 +137,8 @@ def votes_words(votes: dict[str, Any]) -> str:
     return words
 
 
-def _ask(hub: HubClient, annotator: str) -> Asked:
-    pair = hub.blind_pair(annotator)
+def _ask(hub: HubClient, annotator: str, filter_text: str) -> Asked:
+    pair = hub.blind_pair(annotator, filter_text)
     labels = hub.labels(pair["this"]["episode_id"], history=True) if pair else []
     return Asked(pair, labels, hub.votes())
 

@@ -15,6 +15,7 @@ from retro_dash.client import HubClient
 from retro_dash.tui.agreement import choices_of, coefficient, decision
 from retro_dash.tui.blind import blinded
 from retro_dash.tui.curate import CuratePlace
+from retro_dash.tui.filter import FilterLine
 from retro_dash.tui.ledger import Ledger
 from retro_dash.tui.review import ReviewScreen
 from retro_dash.tui.votes import VoteScreen, votes_words
@@ -140,6 +141,28 @@ def test_two_reflections_are_compared_without_their_gains_and_a_vote_is_undone(
             await tui.until(lambda: final(judged, "preference") == {}, "not undone")
             await tui.press("escape")
             await tui.until(lambda: place.said.episode_id == shown, "the item is not back")
+
+    asyncio.run(drive())
+
+
+def test_only_reflections_of_the_filtered_episodes_are_compared(own_hub: Hub, judged: HubClient) -> None:
+    async def drive() -> None:
+        async with terminal(own_hub, (160, 40)) as tui:
+            place = await curate(tui)
+            for filter_text, ids in (("label:good", {"ep-1", "ep-2"}), ("label:expert", None)):
+                place.post_message(FilterLine.Sent(filter_text))
+                await tui.until(lambda: place.queue.filter_text == filter_text and not place.is_loading("item"))  # noqa: B023
+                await tui.press("V")
+                votes = tui.app.screen
+                assert isinstance(votes, VoteScreen)
+                await tui.until(lambda: votes.asked is not None)  # noqa: B023
+                pair = votes.asked.pair  # type: ignore[union-attr]
+                if ids is None:
+                    assert pair is None
+                    await tui.sees("No two reflections.", "Looked for among label:expert")
+                else:
+                    assert {pair["this"]["episode_id"], pair["other"]["episode_id"]} == ids
+                await tui.press("escape")
 
     asyncio.run(drive())
 

@@ -12,6 +12,7 @@ MOST = 0.1
 PAGES = {
     "/train": ".chart .main-svg",
     "/train?new=1": ".findings li",
+    "/curate": ".label-bar .tag",
     "/serving": ".adapter",
     "/results": ".report .main-svg",
     "/results?new=1": ".arm",

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from retro_dash.address import find_hub
 from retro_dash.client import HubClient
-from retro_dash.tui.setup import FIRST_TASK
+from retro_dash.tui.setup import FIRST
 from training.tiny import create_model
 
 FOLDER = Path(__file__).parent
@@ -132,7 +132,7 @@ def take_episodes(size: str) -> None:
     wait_for("Keys of Episodes")
     save("episode-keys", size)
     press("?")
-    wait_for("Trial 2 ✓ solved")
+    wait_for("first difference", "esc Back")
     press("Escape")
     wait_for("episodes, sorted by")
 
@@ -145,6 +145,8 @@ def take_curate(size: str) -> None:
     press("j", "j", "+", "-", "o", "r", "a")
     wait_for("✓ accurate", "✓ all saved")
     save("curate", size)
+    press("/", "C-u", "Enter")  # The other reflection of a pair gained nothing.
+    wait_for("all saved", "annotator" if size != "80x24" else "/curate?episode")
     press("V")
     wait_for("◆ A", "◆ B")
     save("votes", size)
@@ -153,6 +155,8 @@ def take_curate(size: str) -> None:
     save("review", size)
     press("Escape")
     wait_for("all saved")
+    press("/", *"gain>0", "Enter")
+    wait_for("filter=gain", "all saved")
     press("D")
     wait_for("J/K Scroll")
     press("n")
@@ -204,7 +208,7 @@ def prepare(home: Path, client: HubClient) -> None:
     question = client.open_live({"env": "hotpotqa", "task_id": "hotpotqa-valid-7-0001"})
     client.press(str(question["episode_id"]), "run_episode")
     client.submit_run({"kind": "evaluate", "name": "rooms", "config": EVALUATION, "split": "valid", "count": 16})
-    other = str(client.open_live({"env": "alfworld", "task_id": FIRST_TASK, "seed": 1})["episode_id"])
+    other = str(client.open_live({"env": "alfworld", "task_id": FIRST["alfworld"], "seed": 1})["episode_id"])
     client.press(other, "run_trial")
     wait_until(lambda: client.live_state(other)["phase"] == "between_trials")
     client.press(

@@ -15,6 +15,7 @@ from data.errors import RetroDashError, Unavailable
 from envs import ENVIRONMENTS, environment_kind, sandbox, sandbox_docker
 from envs.alfworld_engine import engine_python
 from retro_dash.address import find_hub
+from retro_dash.serving.model import most_memory
 from retro_dash.settings import Settings
 
 
@@ -104,7 +105,8 @@ def _torch() -> Finding:
 def _model(settings: Settings) -> Finding:
     folder = settings.home / "models" / settings.model
     if (folder / "config.json").is_file():
-        return Finding("embedded model", True, False, str(folder))
+        most = most_memory(folder) / 2**30
+        return Finding("embedded model", True, False, f"{folder}; its engine holds at most about {most:.1f} GiB")
     return Finding("embedded model", False, False, "Not prepared yet: `make run` or `retro-dash web` does it once")
 
 

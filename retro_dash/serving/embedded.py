@@ -30,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 from data.errors import BadConfig, BadInput, RetroDashError
 from retro_dash.serving import protocol
 from retro_dash.serving.answers import Answers
+from retro_dash.serving.model import KV_GIB, MODEL_COPIES
 from retro_dash.serving.models import Models, find_model
 from retro_dash.serving.scheduler import Limits, Scheduler
 from retro_dash.serving.tokens import encode_chat, encode_text
@@ -217,11 +218,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--kv-gib", type=float, default=2.0, help="memory for keys and values")
+    parser.add_argument("--kv-gib", type=float, default=KV_GIB, help="memory for keys and values")
     parser.add_argument("--max-model-len", type=int, default=0, help="a smaller context than the model's own")
     parser.add_argument("--max-running", type=int, default=64, help="requests that are computed at the same time")
     parser.add_argument("--step-tokens", type=int, default=512, help="prompt tokens computed in one step")
-    parser.add_argument("--model-copies", type=int, default=4, help="merged adapters kept in memory")
+    parser.add_argument("--model-copies", type=int, default=MODEL_COPIES, help="merged adapters kept in memory")
     parser.add_argument("--die-with", type=int, metavar="PID", help="exit when the parent process PID is gone")
     return parser
 

@@ -19,6 +19,7 @@ from retro_dash.serving.cascade import Group
 from retro_dash.serving.detokenize import Detokenizer
 from retro_dash.serving.kv_cache import CachedSequence
 from retro_dash.serving.llama import Chunk, Llama
+from retro_dash.serving.model import most_memory
 from retro_dash.serving.request import Request, Update
 from retro_dash.serving.sampling import Sampling
 from retro_dash.serving.scheduler import Limits, Scheduler
@@ -163,3 +164,10 @@ def test_sequences_whose_tails_have_no_room_stay_alone() -> None:
     assert sharing.bytes == 8 * (100 + 8 * 64)
     assert sharing.groups(sequences, places, 8, 8 * 600, 8 * 600) == []
     assert sharing.bytes == 0
+
+
+def test_what_an_engine_holds_at_most_counts_the_base_four_adapters_and_the_limit(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(100 * 2**20)
+    # The file, five times 135 MiB of weights, 2048 MiB of keys and values, 460.8 MiB of libraries and scratch.
+    assert most_memory(tmp_path) / 2**20 == pytest.approx(100 + 675 + 2048 + 460.8)

@@ -83,6 +83,9 @@ class ResultsPlace(Place):
         chosen = self.evaluations.chosen if self.is_mounted else None
         return f"/results?run={quote(chosen)}" if chosen else "/results"
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.report is not None if action in ("flips", "measure", "copy", "write", "episodes") else True
+
     @work(exclusive=True, group="evaluations")
     async def load(self) -> None:
         with self.telling(with_loss=False):
@@ -113,6 +116,7 @@ class ResultsPlace(Place):
 
     def show(self) -> None:
         self.show_where()
+        self.offer()
         report = self.report
         chart = self.query_one(ChartBox)
         chart.display = report is not None

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+import psutil
+
 from data.errors import RetroDashError, Unavailable
 from envs import ENVIRONMENTS, environment_kind, sandbox, sandbox_docker
 from envs.alfworld_engine import engine_python
@@ -105,7 +107,7 @@ def _torch() -> Finding:
 def _model(settings: Settings) -> Finding:
     folder = settings.home / "models" / settings.model
     if (folder / "config.json").is_file():
-        most = most_memory(folder) / 2**30
+        most = most_memory(folder, psutil.virtual_memory().total) / 2**30
         return Finding("embedded model", True, False, f"{folder}; its engine holds at most about {most:.1f} GiB")
     return Finding("embedded model", False, False, "Not prepared yet: `make run` or `retro-dash web` does it once")
 

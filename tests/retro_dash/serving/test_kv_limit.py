@@ -19,7 +19,7 @@ from retro_dash.serving.cascade import Group
 from retro_dash.serving.detokenize import Detokenizer
 from retro_dash.serving.kv_cache import CachedSequence
 from retro_dash.serving.llama import Chunk, Llama
-from retro_dash.serving.model import most_memory
+from retro_dash.serving.model import kv_gib, most_memory
 from retro_dash.serving.request import Request, Update
 from retro_dash.serving.sampling import Sampling
 from retro_dash.serving.scheduler import Limits, Scheduler
@@ -170,4 +170,8 @@ def test_what_an_engine_holds_at_most_counts_the_base_four_adapters_and_the_limi
     with (tmp_path / "model.safetensors").open("wb") as file:
         file.truncate(100 * 2**20)
     # The file, five times 135 MiB of weights, 2048 MiB of keys and values, 460.8 MiB of libraries and scratch.
-    assert most_memory(tmp_path) / 2**20 == pytest.approx(100 + 675 + 2048 + 460.8)
+    assert most_memory(tmp_path, 12 * 2**30) / 2**20 == pytest.approx(100 + 675 + 2048 + 460.8)
+
+
+def test_keys_and_values_may_take_a_sixth_of_the_machine_from_one_to_eight_gib() -> None:
+    assert [kv_gib(gib * 2**30) for gib in (2, 12, 24, 512)] == [1, 2, 4, 8]

@@ -228,7 +228,10 @@ class EngineProcess:
             self._stop.wait(0.2 if self.state != "ready" else _LOOK_SECONDS)
         if self._stop.is_set():
             self._end_child()
-        return f"The engine ended with exit code {self._child.poll()}: {last_line(self.log_path)}"
+        code = self._child.poll()
+        if code == -signal.SIGKILL:
+            return "The engine was killed (exit code -9), as the system does when memory runs out."
+        return f"The engine ended with exit code {code}: {last_line(self.log_path)}"
 
     def _is_heard(self, client: EngineClient) -> bool:
         """Note the load of a ready server, or how long it has been silent; False when that is too long."""

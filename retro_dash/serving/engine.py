@@ -128,10 +128,16 @@ class Engine:
         """Serves a PEFT folder or full weights by name, now and after every restart of the engine."""
         self.client().load_adapter(name, str(path.resolve()))
         self._adapters[name] = str(path.resolve())
+        self._look()
 
     def unload_adapter(self, name: str) -> None:
         self._adapters.pop(name, None)
         self.client().unload_adapter(name)
+        self._look()
+
+    def _look(self) -> None:
+        if self.process is not None:
+            self.process.look()
 
     def status(self) -> dict[str, JsonValue]:
         """For the top bar and the serving page: state, model, url, detail, and the load while it is ready."""

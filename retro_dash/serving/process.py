@@ -233,6 +233,11 @@ class EngineProcess:
             return "The engine was killed (exit code -9), as the system does when memory runs out."
         return f"The engine ended with exit code {code}: {last_line(self.log_path)}"
 
+    def look(self) -> None:
+        """Read the load now, after a change that people look for at once."""
+        if self._client is not None:
+            self.load = self._client.stats()
+
     def _is_heard(self, client: EngineClient) -> bool:
         """Note the load of a ready server, or how long it has been silent; False when that is too long."""
         try:

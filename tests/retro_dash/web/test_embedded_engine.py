@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import OpenPage
@@ -13,11 +14,13 @@ from web_serving import serving
 
 from data.store import Store
 from envs import ENVIRONMENTS, environment_kind
+from retro_dash.client import HubClient
 from retro_dash.hub import build_app
 from retro_dash.service import Service
 from retro_dash.serving.engine import start_engine
 from retro_dash.serving.model import EMBEDDED_MODEL, is_complete
 from retro_dash.settings import Settings
+from retro_dash.tui.adapterwords import served_adapters
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOKEN = "a-token-for-tests"
@@ -49,7 +52,7 @@ def test_play_starts_with_the_bundled_agents_which_fail_reflect_and_try_again(op
     expect(planner).to_have_value("planner-alfworld")
     expect(reflector).to_have_value("reflector-alfworld")
     page.get_by_label("Environment", exact=True).select_option("hotpotqa")
-    expect(planner).to_have_value("expert")
+    expect(planner).to_have_value("expert:careless")
     page.get_by_label("Environment", exact=True).select_option("alfworld")
     expect(planner).to_have_value("planner-alfworld")
     page.goto(f"{hub}/?env=alfworld&split=valid&task=rooms-7-small-0007")
@@ -60,6 +63,23 @@ def test_play_starts_with_the_bundled_agents_which_fail_reflect_and_try_again(op
     expect(page.locator("#trial-1 .turn .action").first).to_contain_text("go to ")
     if page.locator("#trial-2").count():
         expect(page.locator(".reflection").first).to_contain_text("by the reflector")
+
+
+@pytest.mark.timeout(600)
+def test_who_lets_an_adapter_go_sees_at_once_that_it_is_gone(open_page: OpenPage, hub: str) -> None:
+    page = open_page(f"/serving?token={TOKEN}", base=hub)
+    expect(page.locator("a.engine")).to_contain_text("ready", timeout=120_000)
+
+    def served(client: HubClient) -> set[str]:
+        engine: Any = client.status()["engine"]
+        return served_adapters(engine, [])
+
+    with HubClient(hub, TOKEN) as client:
+        assert "reflector-alfworld" in served(client)
+        client.unload_adapter("reflector-alfworld")
+        assert "reflector-alfworld" not in served(client)
+        client.load_adapter("reflector-alfworld")
+        assert "reflector-alfworld" in served(client)
 
 
 @pytest.mark.timeout(600)

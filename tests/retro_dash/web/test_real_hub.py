@@ -111,6 +111,7 @@ def test_a_shell_shows_what_was_made_changed_and_deleted_before_the_rest(open_pa
     ):
         page.keyboard.press("e")
         page.fill("#rd-action", action)
+        expect(page.locator(".phase")).not_to_have_class("phase busy")
         page.keyboard.press("Enter")
         expect(page.locator(f"#t1-{turn}")).to_be_visible(timeout=60_000)
         expect(page.locator(".phase")).not_to_have_class("phase busy")

@@ -18,7 +18,7 @@ from envs.base import EnvironmentKind
 from envs.isolated import EnvironmentPool
 from retro_dash.agent.fork import fork_episode
 from retro_dash.agent.limits import Limits
-from retro_dash.agent.policies import CARELESS, EXPERT, AbsentPolicy, ModelServer, Role, make_policy
+from retro_dash.agent.policies import EXPERT, AbsentPolicy, ModelServer, Role, is_expert, make_policy
 from retro_dash.agent.policy import Policy
 from retro_dash.agent.rollout import Player
 from retro_dash.ids import new_id
@@ -170,7 +170,7 @@ class Playing:
         def find() -> Policy:
             return self._find_policy(name, role, kind)
 
-        return find() if name in (EXPERT, CARELESS) else AbsentPolicy(name, find)
+        return find() if is_expert(name) else AbsentPolicy(name, find)
 
     def _keep(self, live: LiveEpisode) -> LiveEpisode:
         with self._lock:

@@ -91,9 +91,14 @@ class AbsentPolicy:
         return self._found.begin(briefing, sampling)
 
 
+def is_expert(name: str) -> bool:
+    """Whether an environment's expert plays it, careless or not."""
+    return name in (EXPERT, CARELESS)
+
+
 def is_served(name: str) -> bool:
     """Whether the engine plays it: a model or an adapter."""
-    return name not in (EXPERT, CARELESS) and not name.startswith((SCRIPTED, SHUFFLED))
+    return not is_expert(name) and not name.startswith((SCRIPTED, SHUFFLED))
 
 
 def policy_choices(server: ModelServer | None) -> list[PolicyChoice]:

@@ -1,7 +1,7 @@
 // One episode: its trials as columns, aligned by what was done, with the reflections and their gain between them.
 
 import { get, getText, id, post } from "./api.js";
-import { age, button, fill, h, isExpert, number, plural, reason, setText, sign } from "./dom.js";
+import { age, button, fill, h, number, player, plural, reason, setText, sign } from "./dom.js";
 import { foldAll, openingElement, outcome, reflectionElement, settingsWords, turnElement } from "./turns.js";
 import { pieces } from "./virtual.js";
 import { worldBeside } from "./worlds/beside.js";
@@ -176,7 +176,7 @@ function headElement(episode, trials, { onClose, tell, board, onAgain }) {
     h("div", { class: "stage-title" }, button("← All episodes", onClose, { class: "quiet", title: "Back to the table (Esc)" }), h("h1", { class: "task" }, episode.task.instruction)),
     h("div", { class: "chips" },
       h("span", { class: "chip" }, h("span", { class: `sign ${who}`, "aria-hidden": "true" }, mark), won ? `solved in trial ${won}` : episode.state), h("span", { class: "chip" }, episode.task.env), h("span", { class: "chip" }, episode.task.split),
-      h("span", { class: "chip who" }, sign(isExpert(episode.planner) ? "expert" : "planner", "planner"), episode.planner), h("span", { class: "chip who" }, sign(isExpert(episode.reflector) ? "expert" : "reflector", "reflector"), episode.reflector),
+      h("span", { class: "chip who" }, sign(player(episode.planner, "planner"), "planner"), episode.planner), h("span", { class: "chip who" }, sign(player(episode.reflector, "reflector"), "reflector"), episode.reflector),
       h("span", { class: "chip" }, settingsWords(episode)), h("span", { class: "chip" }, `${age(episode.created_at)} ago`)),
     h("div", { class: "tools row" },
       episode.state === "running" ? h("a", { class: "button primary", href: `/?episode=${url}` }, "Watch it live") : null,

@@ -78,6 +78,9 @@ export function sign(who, word = "") {
 /** Whether a policy is a script and no model. */
 export const isExpert = (name) => name.split(":")[0] === "expert";
 
+/** Whose colour and sign a policy has: the expert's where it is a script, else its part's. */
+export const player = (name, role) => (isExpert(name) ? "expert" : role);
+
 /** A button that keeps the focus when it can't be pressed (aria-disabled, not disabled). */
 export function button(label, onPress, props = {}) {
   return h("button", {

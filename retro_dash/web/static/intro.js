@@ -1,6 +1,6 @@
 // What stands in the place of the trials before the first turn: what will happen, who does it, and what begins it.
 
-import { h, isExpert, keyed, plural, setText, sign } from "./dom.js";
+import { h, keyed, player, plural, setText, sign } from "./dom.js";
 
 /** `begin`: what begins it. Returns {element, show}; planner and reflector as `/policies` tells them. */
 export function drawIntro(begin) {
@@ -19,7 +19,7 @@ export function drawIntro(begin) {
     setText(again, AGAIN[strategy] ?? AGAIN.reflexion);
     steps.lastChild.querySelector("small").textContent = `up to ${plural(trialLimit, "trial")}`;
     keyed(players, [["planner", planner], ["reflector", reflector]].filter(([, one]) => one), ([role, one]) => `${role} ${one.name} ${one.available}`, ([role, one]) => h("div", {},
-      h("dt", {}, sign(isExpert(one.name) ? "expert" : role), role === "planner" ? "Planner" : "Reflector"),
+      h("dt", {}, sign(player(one.name, role)), role === "planner" ? "Planner" : "Reflector"),
       h("dd", {}, h("strong", {}, one.label || one.name), " ", h("span", { class: "dim" }, one.available === false ? `${one.detail} Not ready yet: the engine starts.` : one.detail))));
   }
 

@@ -1,7 +1,7 @@
 // One item of a queue: its trials beside each other with the reflections between them, each part a place for labels.
 
 import { get, id } from "./api.js";
-import { button, fill, h, isExpert, number, plural, reason, sign } from "./dom.js";
+import { button, fill, h, number, player, plural, reason, sign } from "./dom.js";
 import { keyOf } from "./ledger.js";
 import { markChip } from "./marks.js";
 import { countOf, nameOf, reflectionAfter } from "./parts.js";
@@ -48,7 +48,7 @@ export function drawItem(element, item, { ledger, isSaved, isBlind, onFocus }) {
     const [who, mark] = last ? outcome(last) : ["environment", "–"];
     head.append(h("h1", { class: "task" }, episode.task.instruction), h("div", { class: "chips" },
       h("span", { class: "chip outcome" }, h("span", { class: `sign ${who}`, "aria-hidden": "true" }, mark), episode.state), h("span", { class: "chip" }, episode.task.env),
-      h("span", { class: "chip who" }, sign(isExpert(episode.planner) ? "expert" : "planner"), episode.planner), h("span", { class: "chip who" }, sign(isExpert(episode.reflector) ? "expert" : "reflector"), episode.reflector),
+      h("span", { class: "chip who" }, sign(player(episode.planner, "planner")), episode.planner), h("span", { class: "chip who" }, sign(player(episode.reflector, "reflector")), episode.reflector),
       h("a", { class: "chip", href: `/episodes?episode=${id(episode.id)}`, title: "Read it on the Episodes page" }, episode.id), marks));
     return head;
   }

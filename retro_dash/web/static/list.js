@@ -1,7 +1,7 @@
 // The table of episodes: filtered, sorted and paged by the hub, 50 rows at a time.
 
 import { follow, get } from "./api.js";
-import { age, button, fill, h, isExpert, keyed, number, plural, setEnabled, setText, sign, signed, store } from "./dom.js";
+import { age, button, fill, h, keyed, number, player, plural, setEnabled, setText, sign, signed, store } from "./dom.js";
 import { filterLine } from "./filter.js";
 
 const PAGE = 50;
@@ -195,8 +195,8 @@ function rowElement(row, select, onOpen) {
     h("td", { class: "col-task" }, h("a", { href: url, on: { click: open } }, row.instruction || row.task_id), h("span", { class: "dim small" }, row.task_id, row.parent_id ? " · fork" : "")),
     h("td", { class: "col-trials" }, trialChips(row.trials)),
     h("td", { class: "col-best-gain" }, gainCell(row.best_gain)),
-    h("td", { class: "col-planner", title: row.planner }, sign(isExpert(row.planner) ? "expert" : "planner"), row.planner),
-    h("td", { class: "col-reflector", title: row.reflector }, sign(isExpert(row.reflector) ? "expert" : "reflector"), row.reflector),
+    h("td", { class: "col-planner", title: row.planner }, sign(player(row.planner, "planner")), row.planner),
+    h("td", { class: "col-reflector", title: row.reflector }, sign(player(row.reflector, "reflector")), row.reflector),
     h("td", { class: "col-labels" }, labels.map((label) => h("span", { class: "chip human" }, "✎ ", typeof label.value === "string" ? label.value : label.name))),
     h("td", { class: "col-turns" }, (row.turn_count ?? row.turns).toLocaleString("en")),
     h("td", { class: "col-age" }, h("time", { datetime: row.created_at, title: new Date(row.created_at).toLocaleString() }, age(row.created_at))));

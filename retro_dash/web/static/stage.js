@@ -1,7 +1,7 @@
 // What stands around the trials on the Play page: head, strip, end, budget, other live episodes.
 
 import { get } from "./api.js";
-import { button, fill, h, isExpert, keyed, number, plural, setText, sign, signed } from "./dom.js";
+import { button, fill, h, keyed, number, player, plural, setText, sign, signed } from "./dom.js";
 import { drawIntro } from "./intro.js";
 import { gainBadge, outcome, settingsWords } from "./turns.js";
 
@@ -52,14 +52,13 @@ export function showHead(page, task, episode, setup) {
   page.title.title = task?.instruction ?? "";
   const planner = episode?.planner ?? setup.chosen.planner;
   const reflector = episode?.reflector ?? setup.chosen.reflector;
-  const who = (name, role) => (isExpert(name) ? "expert" : role);
   const label = (name) => setup.policy(name)?.label || name;
   const key = JSON.stringify([task?.id, planner, reflector, episode?.strategy, episode?.temperature, episode?.seed, label(planner)]);
   if (page.chips.dataset.key !== key) {
     page.chips.dataset.key = key;
     const type = task?.metadata_public?.type ?? task?.metadata?.type;
     fill(page.chips, task ? [h("span", { class: "chip" }, task.env), h("span", { class: "chip" }, task.split), typeof type === "string" ? h("span", { class: "chip" }, type) : null,
-      h("span", { class: "chip who" }, sign(who(planner, "planner"), "planner"), label(planner)), h("span", { class: "chip who" }, sign(who(reflector, "reflector"), "reflector"), label(reflector)),
+      h("span", { class: "chip who" }, sign(player(planner, "planner"), "planner"), label(planner)), h("span", { class: "chip who" }, sign(player(reflector, "reflector"), "reflector"), label(reflector)),
       episode ? h("span", { class: "chip" }, settingsWords(episode)) : null] : []);
   }
   page.intro.show({ task, planner: setup.policy(planner), reflector: setup.policy(reflector), strategy: setup.chosen.strategy, trialLimit: setup.chosen.trial_limit });

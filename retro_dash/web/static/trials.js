@@ -1,6 +1,6 @@
 // The trials of a live episode, one under the other, with the reflections between them.
 
-import { button, fill, h, isExpert, keyed, number, plural, reason, setText, sign } from "./dom.js";
+import { button, fill, h, keyed, number, player, plural, reason, setText, sign } from "./dom.js";
 import { openingElement, outcome, reflectionElement, turnElement } from "./turns.js";
 import { failureWords, partingOf } from "./why.js";
 
@@ -90,7 +90,7 @@ function updatePending(place, item, state, acts) {
   const key = `${wanted} ${item.trial.turns.length}`;
   if (place.dataset.key !== key) {
     place.dataset.key = key;
-    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1, isExpert(item.episode.planner) ? "expert" : "planner") : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : other ? otherPlanner(item, other, acts) : []);
+    fill(place, wanted === "pending" ? pendingTurn(item.trial.turns.length + 1, player(item.episode.planner, "planner")) : wanted === "proposal" ? proposalForm(item.trial.turns.length + 1, state.proposal, acts) : other ? otherPlanner(item, other, acts) : []);
   }
   place.firstChild?.__write?.(state.partial?.role === "planner" ? state.partial.text : "", state.phase);
 }

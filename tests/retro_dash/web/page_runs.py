@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from fixture_episodes import HOSTILE, NOW, kitchen_episode
 from web_serving import serving
 
@@ -114,6 +116,16 @@ class _Home:
         name = f"{role}@{run_id}"
         given = {"name": name, "role": role, "base_model": "tiny", "path": str(path), "run_id": run_id}
         return Adapter.model_validate({**given, "created_at": NOW})
+
+
+@contextmanager
+def found_site(home: Path) -> Iterator[RunSite]:
+    """The hub of `run_site`, where a command finds it through its home."""
+    with run_site(home) as site:
+        pid = os.getpid()
+        known = {"url": site.url, "token": TOKEN, "pid": pid, "started": psutil.Process(pid).create_time()}
+        (home / "hub.json").write_text(json.dumps(known))
+        yield site
 
 
 @contextmanager

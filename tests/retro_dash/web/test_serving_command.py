@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from page_runs import TOKEN, RunSite, run_site
+from page_runs import RunSite, found_site
 
 from retro_dash.cli import main
 
@@ -19,10 +17,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[RunSite]:
-    with run_site(tmp_path) as site:
-        pid = os.getpid()
-        known = {"url": site.url, "token": TOKEN, "pid": pid, "started": psutil.Process(pid).create_time()}
-        (tmp_path / "hub.json").write_text(json.dumps(known))
+    with found_site(tmp_path) as site:
         yield site
 
 
